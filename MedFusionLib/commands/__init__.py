@@ -1,0 +1,1 @@
+"""One command of the command line per module; heavy imports stay inside the functions."""

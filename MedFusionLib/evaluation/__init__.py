@@ -1,0 +1,1 @@
+"""Metrics, leader board, benchmark and reports."""

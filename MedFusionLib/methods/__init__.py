@@ -1,0 +1,134 @@
+"""The registry of fusion methods.
+
+A new method is one module (or package) with ``create(device, **options)`` and one line in
+``METHODS``. This module imports no torch, so that a table of methods costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from MedFusionLib.errors import UnknownMethodError
+
+if TYPE_CHECKING:
+    import torch
+
+ALL_MODALITIES = ("MR", "CT", "PET", "SPECT")
+
+
+@runtime_checkable
+class FusionMethod(Protocol):
+    """Fuses a batch of slices; knows nothing of volumes, colours, files or Slicer."""
+
+    name: str
+    stride: int
+    """Height and width of the slices must be multiples of this number of pixels."""
+
+    def fuse(
+        self,
+        reference: torch.Tensor,
+        other: torch.Tensor,
+        slice_indices: Sequence[int] | None = None,
+    ) -> torch.Tensor:
+        """Fuse float tensors (N, 1, H, W) in [0, 1] on one device into one of the same shape.
+
+        ``reference`` is the anatomical (MR) image, ``other`` the CT image or the luminance of
+        the functional one. ``slice_indices`` are the slices' places in their volume (default
+        0 … N-1); they seed whatever noise a method draws, so that a slice gives the same result
+        in whatever batch it travels.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class MethodCard:
+    """What a user should know of a method before it runs."""
+
+    name: str
+    kind: str
+    """``classical`` or ``learned``."""
+    summary: str
+    modalities: tuple[str, ...]
+    """What the other volume may be; for a learned method, what it was trained on."""
+    parameters: int
+    licence: str
+    paper: str
+    module: str
+    """Import path of the module that holds ``create``."""
+
+
+_CARDS = (
+    MethodCard(
+        name="average",
+        kind="classical",
+        summary="Mean of the two sources: safe, low contrast.",
+        modalities=ALL_MODALITIES,
+        parameters=0,
+        licence="Apache-2.0",
+        paper="-",
+        module="MedFusionLib.methods.average",
+    ),
+    MethodCard(
+        name="maximum",
+        kind="classical",
+        summary="Brighter of the two sources at each pixel: keeps bone and hot spots.",
+        modalities=ALL_MODALITIES,
+        parameters=0,
+        licence="Apache-2.0",
+        paper="-",
+        module="MedFusionLib.methods.maximum",
+    ),
+    MethodCard(
+        name="pyramid",
+        kind="classical",
+        summary="Laplacian pyramid: the stronger detail of each scale over a chosen base.",
+        modalities=ALL_MODALITIES,
+        parameters=0,
+        licence="Apache-2.0",
+        paper="Burt and Adelson, IEEE Trans. Commun. 31:532, 1983",
+        module="MedFusionLib.methods.pyramid",
+    ),
+    MethodCard(
+        name="guided-filter",
+        kind="classical",
+        summary="Two-scale fusion with weights smoothed along edges by a guided filter.",
+        modalities=ALL_MODALITIES,
+        parameters=0,
+        licence="Apache-2.0",
+        paper="Li, Kang and Hu, IEEE Trans. Image Process. 22:2864, 2013",
+        module="MedFusionLib.methods.guided_filter",
+    ),
+)
+
+METHODS: dict[str, MethodCard] = {card.name: card for card in _CARDS}
+
+
+def method_names() -> tuple[str, ...]:
+    """Names that ``fuse(method=…)`` and ``--method`` accept."""
+    return tuple(METHODS)
+
+
+def method_card(name: str) -> MethodCard:
+    """The card of one method; ``UnknownMethodError`` lists the known names."""
+    if name not in METHODS:
+        known = ", ".join(method_names())
+        raise UnknownMethodError(f"There is no fusion method '{name}'. Choose one of: {known}.")
+    return METHODS[name]
+
+
+def create_method(name: str, device: str | torch.device = "cpu", **options: Any) -> FusionMethod:
+    """Build a method on a device. ``options`` are the method's own (see its ``create``)."""
+    import torch
+
+    card = method_card(name)
+    try:
+        return importlib.import_module(card.module).create(torch.device(device), **options)
+    except TypeError as error:
+        if "unexpected keyword argument" not in str(error):
+            raise
+        raise ValueError(
+            f"The method '{name}' does not have one of the options {sorted(options)}: {error}."
+        ) from error

@@ -1,0 +1,111 @@
+"""Guided filter fusion (Li, Kang and Hu, IEEE Trans. Image Process. 22:2864-2875, 2013).
+
+Each source is split into a base (31×31 mean) and a detail layer. Weights start as "whose
+saliency is larger" and are smoothed by a guided filter whose guide is the source itself, widely
+for the base and narrowly for the detail.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+BASE_WINDOW = 31
+SALIENCY_RADIUS, SALIENCY_SIGMA = 5, 5.0
+BASE_RADIUS, BASE_EPSILON = 45, 0.3
+DETAIL_RADIUS, DETAIL_EPSILON = 7, 1e-6
+
+
+class GuidedFilter:
+    """Two-scale fusion with the paper's parameters (r1 = 45, ε1 = 0.3, r2 = 7, ε2 = 1e-6)."""
+
+    name = "guided-filter"
+    stride = 1
+
+    def fuse(
+        self, reference: Tensor, other: Tensor, slice_indices: Sequence[int] | None = None
+    ) -> Tensor:
+        """Fuse two batches (N, 1, H, W) in [0, 1]."""
+        winner = (saliency(reference) >= saliency(other)).to(reference.dtype)
+        base = _weighted(reference, other, winner, BASE_RADIUS, BASE_EPSILON, _base)
+        detail = _weighted(reference, other, winner, DETAIL_RADIUS, DETAIL_EPSILON, _detail)
+        # The wide mean carries light into empty air: where neither source has signal, neither
+        # has the result.
+        return (base + detail).clamp(0, 1) * (torch.maximum(reference, other) > 0)
+
+
+def _base(image: Tensor) -> Tensor:
+    return box_mean(image, BASE_WINDOW // 2)
+
+
+def _detail(image: Tensor) -> Tensor:
+    return image - _base(image)
+
+
+def _weighted(reference, other, winner, radius, epsilon, layer) -> Tensor:
+    """Mix one layer of both sources with weights smoothed along their own edges."""
+    one = guided_filter(reference, winner, radius, epsilon).clamp(0, 1)
+    two = guided_filter(other, 1 - winner, radius, epsilon).clamp(0, 1)
+    total = one + two
+    share = torch.where(total > 0, one / total.clamp_min(1e-12), torch.full_like(one, 0.5))
+    return share * layer(reference) + (1 - share) * layer(other)
+
+
+def saliency(image: Tensor) -> Tensor:
+    """Absolute Laplacian, smoothed by a Gaussian (radius 5, σ 5); (N, 1, H, W) of any range."""
+    kernel = image.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+    padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
+    laplacian = functional.conv2d(padded, kernel.view(1, 1, 3, 3)).abs()
+    return _gaussian(laplacian, SALIENCY_RADIUS, SALIENCY_SIGMA)
+
+
+def _gaussian(image: Tensor, radius: int, sigma: float) -> Tensor:
+    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
+    taps = torch.exp(-(offsets**2) / (2 * sigma**2))
+    taps = taps / taps.sum()
+    padded = functional.pad(image, (radius,) * 4, mode="replicate")
+    rows = functional.conv2d(padded, taps.view(1, 1, -1, 1))
+    return functional.conv2d(rows, taps.view(1, 1, 1, -1))
+
+
+def guided_filter(guide: Tensor, source: Tensor, radius: int, epsilon: float) -> Tensor:
+    """Guided filter of He, Sun and Tang (IEEE TPAMI 35:1397, 2013), grey guide.
+
+    ``guide`` and ``source`` are (N, 1, H, W); windows are squares of side 2·radius + 1, cut at
+    the border. A source equal to a linear function of the guide comes back unchanged as
+    ``epsilon`` goes to zero.
+    """
+    mean_guide, mean_source = box_mean(guide, radius), box_mean(source, radius)
+    covariance = box_mean(guide * source, radius) - mean_guide * mean_source
+    variance = (box_mean(guide * guide, radius) - mean_guide**2).clamp_min(0)
+    slope = covariance / (variance + epsilon)
+    intercept = mean_source - slope * mean_guide
+    return box_mean(slope, radius) * guide + box_mean(intercept, radius)
+
+
+def box_mean(image: Tensor, radius: int) -> Tensor:
+    """Mean over the part of the (2·radius + 1)² window that lies inside the image."""
+    sums = _window_sums(_window_sums(image, radius, -1), radius, -2)
+    ones = torch.ones(image.shape[-2:], dtype=torch.float64, device=image.device)
+    counts = _window_sums(_window_sums(ones, radius, -1), radius, -2)
+    return (sums / counts).to(image.dtype)
+
+
+def _window_sums(image: Tensor, radius: int, axis: int) -> Tensor:
+    """Sliding sums along one axis from running totals, in double against cancellation."""
+    totals = functional.pad(
+        image.to(torch.float64).cumsum(axis).movedim(axis, -1), (1, 0)
+    )
+    length = totals.shape[-1] - 1
+    places = torch.arange(length, device=image.device)
+    upper = totals[..., (places + radius + 1).clamp_max(length)]
+    lower = totals[..., (places - radius).clamp_min(0)]
+    return (upper - lower).movedim(-1, axis)
+
+
+def create(device: torch.device) -> GuidedFilter:
+    """The method has no state, so any device will do."""
+    return GuidedFilter()

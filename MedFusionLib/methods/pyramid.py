@@ -1,0 +1,84 @@
+"""Laplacian pyramid fusion (Burt and Adelson, IEEE Trans. Commun. 31:532-540, 1983)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LEVELS = 4
+BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "average": lambda reference, other: (reference + other) / 2,
+    "maximum": torch.maximum,
+    "reference": lambda reference, other: reference,
+    "other": lambda reference, other: other,
+}
+
+
+class Pyramid:
+    """The stronger Laplacian coefficient of each scale, over a base fused by a chosen rule."""
+
+    name = "pyramid"
+    stride = 2**LEVELS
+
+    def __init__(self, base: str = "maximum") -> None:
+        if base not in BASES:
+            known = ", ".join(BASES)
+            raise ValueError(f"The pyramid has no base rule '{base}'. Choose one of: {known}.")
+        self._fuse_base = BASES[base]
+
+    def fuse(
+        self, reference: Tensor, other: Tensor, slice_indices: Sequence[int] | None = None
+    ) -> Tensor:
+        """Fuse two batches (N, 1, H, W) in [0, 1], H and W multiples of 16."""
+        details_reference, base_reference = decompose(reference, LEVELS)
+        details_other, base_other = decompose(other, LEVELS)
+        fused = self._fuse_base(base_reference, base_other)
+        for one, two in zip(reversed(details_reference), reversed(details_other), strict=True):
+            fused = expand(fused) + torch.where(one.abs() >= two.abs(), one, two)
+        # Mixed coefficients overshoot: where neither source has signal, neither has the result.
+        return fused.clamp(0, 1) * (torch.maximum(reference, other) > 0)
+
+
+def decompose(image: Tensor, levels: int) -> tuple[list[Tensor], Tensor]:
+    """Laplacian details, finest first, and the base. ``collapse`` is their exact inverse."""
+    details = []
+    for _ in range(levels):
+        smaller = reduce(image)
+        details.append(image - expand(smaller))
+        image = smaller
+    return details, image
+
+
+def collapse(details: list[Tensor], base: Tensor) -> Tensor:
+    """Put an image together again from its details, finest first, and its base."""
+    for detail in reversed(details):
+        base = expand(base) + detail
+    return base
+
+
+def reduce(image: Tensor) -> Tensor:
+    """Smooth with the 5-tap binomial [1 4 6 4 1]/16 and keep every second pixel."""
+    return _binomial(image)[..., ::2, ::2]
+
+
+def expand(image: Tensor) -> Tensor:
+    """Double height and width: zeros between the pixels, then the binomial times four."""
+    batch, channels, height, width = image.shape
+    spread = image.new_zeros(batch, channels, height * 2, width * 2)
+    spread[..., ::2, ::2] = image
+    return 4 * _binomial(spread)
+
+
+def _binomial(image: Tensor) -> Tensor:
+    taps = torch.tensor([1.0, 4.0, 6.0, 4.0, 1.0], dtype=image.dtype, device=image.device) / 16
+    padded = functional.pad(image, (2, 2, 2, 2), mode="reflect")
+    rows = functional.conv2d(padded, taps.view(1, 1, 5, 1))
+    return functional.conv2d(rows, taps.view(1, 1, 1, 5))
+
+
+def create(device: torch.device, base: str = "maximum") -> Pyramid:
+    """``base``: how the coarsest level is fused: average, maximum, reference or other."""
+    return Pyramid(base)

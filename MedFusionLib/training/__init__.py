@@ -1,0 +1,1 @@
+"""Data sets and training of every learned method."""
