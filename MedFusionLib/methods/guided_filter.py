@@ -32,9 +32,7 @@ class GuidedFilter:
         winner = (saliency(reference) >= saliency(other)).to(reference.dtype)
         base = _weighted(reference, other, winner, BASE_RADIUS, BASE_EPSILON, _base)
         detail = _weighted(reference, other, winner, DETAIL_RADIUS, DETAIL_EPSILON, _detail)
-        # The wide mean carries light into empty air: where neither source has signal, neither
-        # has the result.
-        return (base + detail).clamp(0, 1) * (torch.maximum(reference, other) > 0)
+        return (base + detail).clamp(0, 1)
 
 
 def _base(image: Tensor) -> Tensor:

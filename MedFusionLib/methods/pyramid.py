@@ -38,8 +38,7 @@ class Pyramid:
         fused = self._fuse_base(base_reference, base_other)
         for one, two in zip(reversed(details_reference), reversed(details_other), strict=True):
             fused = expand(fused) + torch.where(one.abs() >= two.abs(), one, two)
-        # Mixed coefficients overshoot: where neither source has signal, neither has the result.
-        return fused.clamp(0, 1) * (torch.maximum(reference, other) > 0)
+        return fused.clamp(0, 1)
 
 
 def decompose(image: Tensor, levels: int) -> tuple[list[Tensor], Tensor]:
