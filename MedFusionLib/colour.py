@@ -82,7 +82,7 @@ def recolour(fused: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     deviation = ycbcr_to_rgb(ycbcr)
     base = fused[..., None].astype(np.float32)
     room = np.where(deviation > 0, 1 - base, base)
-    share = np.where(
-        np.abs(deviation) > room, room / np.maximum(np.abs(deviation), 1e-12), 1
-    ).min(axis=-1, keepdims=True)
+    share = np.where(np.abs(deviation) > room, room / np.maximum(np.abs(deviation), 1e-12), 1).min(
+        axis=-1, keepdims=True
+    )
     return np.clip(base + share * deviation, 0, 1)

@@ -94,9 +94,7 @@ def box_mean(image: Tensor, radius: int) -> Tensor:
 
 def _window_sums(image: Tensor, radius: int, axis: int) -> Tensor:
     """Sliding sums along one axis from running totals, in double against cancellation."""
-    totals = functional.pad(
-        image.to(torch.float64).cumsum(axis).movedim(axis, -1), (1, 0)
-    )
+    totals = functional.pad(image.to(torch.float64).cumsum(axis).movedim(axis, -1), (1, 0))
     length = totals.shape[-1] - 1
     places = torch.arange(length, device=image.device)
     upper = totals[..., (places + radius + 1).clamp_max(length)]
