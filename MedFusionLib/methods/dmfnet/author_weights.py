@@ -1,0 +1,162 @@
+"""The authors' checkpoints: their key names, and networks built from their states.
+
+``unet_from_author_state`` and ``head_from_author_state`` take the argument names of the authors'
+configuration files. Whatever stands before the keys (``denoise_fn.``, ``module.``) and the
+schedule tables that their stage-I checkpoints carry are dropped: the tables follow from the
+configuration.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from MedFusionLib.errors import WeightsError
+from MedFusionLib.methods.dmfnet.diffusion import make_schedule
+from MedFusionLib.methods.dmfnet.fusion_head import FusionHead
+from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
+
+SCHEDULE_TABLES = frozenset(make_schedule("linear", 2).tables())
+
+Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
+
+UNET_ANCHOR = "init_conv.weight"
+HEAD_ANCHOR = "decoder.0.block.0.weight"
+
+# How our parameter names read in the authors' files, as regular expressions applied in turn.
+UNET_RULES: Rules = (
+    (r"^noise_embedding\.expand\.", "noise_level_mlp.1."),
+    (r"^noise_embedding\.contract\.", "noise_level_mlp.3."),
+    (r"^stem\.", "init_conv."),
+    (r"^encoder\.", "downs."),
+    (r"^middle\.", "mid."),
+    (r"^decoder\.", "ups."),
+    (r"^output_norm\.", "final_conv.block.0."),
+    (r"^output_convolution\.", "final_conv.block.3."),
+    (r"\.residual\.noise_projection\.", ".res_block.noise_func.noise_func.0."),
+    (r"\.residual\.norm([12])\.", r".res_block.block\1.block.0."),
+    (r"\.residual\.conv([12])\.", r".res_block.block\1.block.3."),
+    (r"\.residual\.shortcut\.", ".res_block.res_conv."),
+    (r"\.attention\.query_key_value\.", ".attn.qkv."),
+    (r"\.attention\.output\.", ".attn.out."),
+    (r"\.attention\.norm\.", ".attn.norm."),
+    (r"\.convolution\.", ".conv."),
+)
+
+# The authors' "decoder" alternates: even entries mix the time steps, odd ones fuse the modalities.
+HEAD_RULES: Rules = (
+    (r"^hidden_convolution\.", "rgb_decode2.conv."),
+    (r"^image_convolution\.", "rgb_decode1.conv."),
+    (r"\.pointwise\.", ".0."),
+    (r"\.spatial\.(weight|bias)$", r".2.\1"),
+    (r"\.attention\.spatial\.convolution\.", ".att.sa.sa."),
+    (r"\.attention\.channel\.squeeze\.", ".att.ca.ca.0."),
+    (r"\.attention\.channel\.expand\.", ".att.ca.ca.2."),
+    (r"\.attention\.pixel\.convolution\.", ".att.pa.pa2."),
+    (r"\.bridge\.", ".block1."),
+    (r"\.output\.", ".block."),
+    (r"^levels\.(\d+)\.mixing\.layers\.", lambda match: f"decoder.{2 * int(match[1])}.block."),
+    (r"^levels\.(\d+)\.", lambda match: f"decoder.{2 * int(match[1]) + 1}."),
+)
+
+
+def unet_from_author_state(state: Mapping[str, Tensor], **config: Any) -> NoiseConditionedUNet:
+    """Build the UNet of a stage-I state dict.
+
+    Args:
+        state: parameters under the authors' names.
+        **config: arguments of ``NoiseConditionedUNet``.
+
+    Raises:
+        WeightsError: naming keys that are missing, superfluous or of another shape.
+    """
+    unet = NoiseConditionedUNet(**config)
+    load_unet(unet, state)
+    return unet.eval()
+
+
+def head_from_author_state(
+    state: Mapping[str, Tensor],
+    inner_channel: int = 128,
+    channel_mults: Sequence[int] = (1, 1, 1, 1, 2),
+    time_steps: Sequence[int] = (5, 10, 20),
+    feat_scales: Sequence[int] = (2, 5, 8, 11, 14),
+    res_blocks: int = 2,
+) -> FusionHead:
+    """Build the fusion head of a stage-II state dict.
+
+    Args:
+        state: parameters under the authors' names.
+        inner_channel, channel_mults, res_blocks: those of the UNet that gives the features.
+        time_steps: the noise steps, in the order in which their features arrive.
+        feat_scales: indices of the UNet features used, in any order.
+
+    Raises:
+        WeightsError: naming keys that are missing, superfluous or of another shape.
+    """
+    scales = sorted(feat_scales, reverse=True)
+    widths = [inner_channel * channel_mults[scale // (res_blocks + 1)] for scale in scales]
+    head = FusionHead(widths, scales, time_steps)
+    load_head(head, state)
+    return head.eval()
+
+
+def load_unet(unet: NoiseConditionedUNet, state: Mapping[str, Tensor]) -> None:
+    """Copy a stage-I state under the authors' names into a UNet; errors as above."""
+    _load(unet, _bare(state, UNET_ANCHOR), UNET_RULES)
+
+
+def load_head(head: FusionHead, state: Mapping[str, Tensor]) -> None:
+    """Copy a stage-II state under the authors' names into a fusion head; errors as above."""
+    _load(head, _bare(state, HEAD_ANCHOR), HEAD_RULES)
+
+
+def _load(network: nn.Module, state: Mapping[str, Tensor], rules: Rules) -> None:
+    expected = network.state_dict()
+    author_keys = {key: author_key(key, rules) for key in expected}
+    _refuse_misfits({author_keys[key]: tensor for key, tensor in expected.items()}, state)
+    network.load_state_dict({key: state[author] for key, author in author_keys.items()})
+
+
+def author_key(key: str, rules: Rules) -> str:
+    """Return the name under which the authors' files hold one of our parameters."""
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def _refuse_misfits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
+    complaints = (
+        _complaint("lacks", expected.keys() - state.keys()),
+        _complaint("has the unknown", state.keys() - expected.keys()),
+        _complaint(
+            "has another shape at",
+            (
+                f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
+                for key in expected.keys() & state.keys()
+                if state[key].shape != expected[key].shape
+            ),
+        ),
+    )
+    if any(complaints):
+        raise WeightsError(
+            f"The weights do not fit the network: the file {'; it '.join(filter(None, complaints))}"
+            ". Check that the file and the configuration belong together."
+        )
+
+
+def _complaint(verb: str, keys: Iterable[str]) -> str:
+    named = sorted(keys)
+    rest = f" and {len(named) - 5} more" if len(named) > 5 else ""
+    return f"{verb} {', '.join(named[:5])}{rest}" if named else ""
+
+
+def _bare(state: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
+    """Drop the schedule tables and what wrappers left before the network's own names."""
+    prefix = next((key.removesuffix(anchor) for key in state if key.endswith("." + anchor)), "")
+    return {
+        key.removeprefix(prefix): tensor
+        for key, tensor in state.items()
+        if key.rpartition(".")[2] not in SCHEDULE_TABLES
+    }
