@@ -1,0 +1,142 @@
+"""Checkpoints of the ASFE-Fusion authors, read into our network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from MedFusionLib.errors import WeightsError
+from MedFusionLib.methods.asfe.architecture import LEVELS, PRESETS, Architecture
+from MedFusionLib.methods.asfe.network import ASFEFusion
+
+_PAPER = PRESETS["paper"]
+
+# The published model instantiates whole transformer blocks and uses only their queries, keys and
+# values; its first encoder level owns a blur it never applies. Counters are no parameters.
+_DEAD = re.compile(
+    r"fusionnet\d\.CASFusion\.QKV_Block\d\.(attn\.proj|norm2|mlp\.fc\d)\.(weight|bias)"
+    r"|encoder\.block1\.down_anti\.filt"
+    r"|.*\.num_batches_tracked"
+)
+_COUNTER = "num_batches_tracked"
+
+# From our names to theirs, applied in this order after levels count from 1.
+_RENAMES = tuple(
+    (re.compile(ours), theirs)
+    for ours, theirs in (
+        (r"^projection\.", "outlayer."),
+        (r"^encoder\.stem\.", "encoder.inlayer."),
+        (r"^encoder\.levels\.(\d)\.", r"encoder.block\1."),
+        (r"^decoder\.blocks\.(\d)\.", r"conv_up\1."),
+        (r"^((?:encoder\.block|conv_up)\d)\.norm(\d)\.", r"\1.bn\2."),
+        (r"\.reduction\.blur\.kernel$", ".down_anti.filt"),
+        (r"^fusions\.(\d)\.", r"fusionnet\1."),
+        (r"\.spatial\.projection(\d)\.", r".CASFusion.proj\1."),
+        (r"\.spatial\.embedding(\d)\.projection\.", r".CASFusion.patchembed\1.proj."),
+        (r"\.spatial\.inputs(\d)\.norm\.", r".CASFusion.QKV_Block\1.norm1."),
+        (r"\.spatial\.inputs(\d)\.qkv\.", r".CASFusion.QKV_Block\1.attn.qkv."),
+        (r"\.spatial\.expansion\.projection\.", ".CASFusion.depatch.projection.0."),
+        # Their first frequency block filters the second image.
+        (r"\.frequency1\.", ".AFFusion2."),
+        (r"\.frequency2\.", ".AFFusion1."),
+        (r"(AFFusion\d)\.mixing\.", r"\1.conv_layer."),
+        (r"(AFFusion\d)\.attention\.", r"\1.conv_layer1."),
+        (r"(AFFusion\d)\.norm\.", r"\1.bn."),
+        (r"\.mixture\.slots$", ".SFEFusion.slot_embeds"),
+        (r"\.mixture\.token_norm\.gain$", ".SFEFusion.norm.gamma"),
+        (r"\.mixture\.slot_norm\.gain$", ".SFEFusion.slot_norm.gamma"),
+        (r"\.mixture\.experts\.(\d+)\.0\.", r".SFEFusion.experts.experts.\1.0."),
+        (r"\.mixture\.experts\.(\d+)\.2\.", r".SFEFusion.experts.experts.\1.3."),
+    )
+)
+
+
+def author_key(own_key: str) -> str:
+    """The authors' name of one of our network's parameters."""
+    key = re.sub(
+        r"^(encoder\.levels|decoder\.blocks|fusions)\.(\d)",
+        lambda match: f"{match[1]}.{int(match[2]) + 1}",
+        own_key,
+    )
+    for ours, theirs in _RENAMES:
+        key = ours.sub(theirs, key)
+    return key
+
+
+def from_author_state(
+    state: Mapping[str, Tensor],
+    widths: Sequence[int] = _PAPER.widths,
+    patch: int = _PAPER.patch,
+    dim: int = _PAPER.dim,
+    heads: int = _PAPER.heads,
+) -> ASFEFusion:
+    """Network in evaluation mode from a state dict under the authors' keys.
+
+    ``widths``, ``patch``, ``dim`` and ``heads`` are the arguments of their constructor (default:
+    the paper's); hidden widths, experts and slots are read from the tensors. Parameters that
+    never reach the result are dropped. Raises ``WeightsError`` naming keys that are missing,
+    unexpected or of another shape.
+    """
+    network = _without_memory(_architecture(state, tuple(widths), patch, dim, heads))
+    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(_COUNTER)}
+    own_keys = {author_key(key): key for key in network.state_dict() if key not in counters}
+    _check_keys(
+        state, {author: network.state_dict()[own].shape for author, own in own_keys.items()}
+    )
+    weights = {own: state[author].detach().clone() for author, own in own_keys.items()}
+    network.load_state_dict(weights | counters, assign=True)
+    return network.requires_grad_().eval()
+
+
+def _without_memory(architecture: Architecture) -> ASFEFusion:
+    # Drawing 176 million random numbers only to overwrite them takes seconds.
+    with torch.device("meta"):
+        return ASFEFusion(architecture)
+
+
+def _architecture(
+    state: Mapping[str, Tensor], widths: tuple[int, ...], patch: int, dim: int, heads: int
+) -> Architecture:
+    """The given widths, and those that only the tensors tell."""
+    encoder = [f"encoder.block{level}" for level in range(1, LEVELS + 1)]
+    decoder = [f"conv_up{level}" for level in range(1, LEVELS + 1)]
+    experts, slots, _ = _shape(state, "fusionnet1.SFEFusion.slot_embeds")
+    return Architecture(
+        widths=widths,
+        patch=patch,
+        dim=dim,
+        heads=heads,
+        experts=experts,
+        slots=slots,
+        encoder_hidden=tuple(_shape(state, f"{block}.conv1.weight")[0] for block in encoder),
+        decoder_hidden=tuple(_shape(state, f"{block}.conv1.weight")[0] for block in decoder),
+        decoder_outputs=tuple(_shape(state, f"{block}.conv2.weight")[0] for block in decoder),
+    )
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> torch.Size:
+    if key not in state:
+        raise WeightsError(
+            "This is no complete checkpoint of ASFE-Fusion's authors: "
+            f"missing keys: {key} (and maybe more)."
+        )
+    return state[key].shape
+
+
+def _check_keys(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+    """Compare key by key; every expected key is one of the authors'."""
+    problems = {
+        "missing": [key for key in expected if key not in state],
+        "unexpected": [key for key in state if key not in expected and not _DEAD.fullmatch(key)],
+        "of another shape than the given widths ask for": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(shape)}"
+            for key, shape in expected.items()
+            if key in state and state[key].shape != shape
+        ],
+    }
+    found = [f"{kind} keys: {', '.join(keys)}" for kind, keys in problems.items() if keys]
+    if found:
+        raise WeightsError(f"The checkpoint does not fit ASFE-Fusion; {'; '.join(found)}.")

@@ -1,0 +1,78 @@
+"""ASFE-Fusion: encoder, four fusion modules, decoder.
+
+Gu et al., Biomedical Signal Processing and Control 96:106478, 2024; where the paper's figure and
+the published model differ, this is the published model.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from MedFusionLib.methods.asfe.architecture import Architecture
+from MedFusionLib.methods.asfe.decoder import Decoder
+from MedFusionLib.methods.asfe.encoder import Encoder
+from MedFusionLib.methods.asfe.experts import SpatialFrequencyExperts
+from MedFusionLib.methods.asfe.frequency_fusion import AdaptiveFrequencyFilter
+from MedFusionLib.methods.asfe.outputs import OUTPUTS
+from MedFusionLib.methods.asfe.spatial_fusion import CrossAttentionSpatialFusion
+
+
+class FusionModule(nn.Module):
+    """Fuse the two images' features of one level: ``(N, C, H, W)`` twice to ``(N, 2C, H, W)``."""
+
+    def __init__(self, channels: int, architecture: Architecture) -> None:
+        super().__init__()
+        self.spatial = CrossAttentionSpatialFusion(
+            channels, architecture.patch, architecture.dim, architecture.heads
+        )
+        self.frequency1 = AdaptiveFrequencyFilter(channels, architecture.spectrum)
+        self.frequency2 = AdaptiveFrequencyFilter(channels, architecture.spectrum)
+        self.mixture = SpatialFrequencyExperts(
+            2 * channels, architecture.experts, architecture.slots
+        )
+
+    def forward(self, maps1: Tensor, maps2: Tensor) -> Tensor:
+        spatial = self.spatial(maps1, maps2)
+        frequency = self.frequency1(maps1) + self.frequency2(maps2)
+        return self.mixture(torch.cat([spatial, frequency], dim=1))
+
+
+class ASFEFusion(nn.Module):
+    """The whole network: two images ``(N, 1, H, W)`` in [0, 1] to the fused one.
+
+    ``image1`` is CT or the luminance of PET or SPECT, ``image2`` is MR. H and W must be multiples
+    of ``architecture.stride``. Memory grows with the number of pixels, not with pixels x slots.
+    """
+
+    def __init__(self, architecture: Architecture) -> None:
+        super().__init__()
+        self.architecture = architecture
+        levels = architecture.widths[1:]
+        self.encoder = Encoder(architecture.widths, architecture.encoder_hidden)
+        self.fusions = nn.ModuleList(FusionModule(width, architecture) for width in levels)
+        self.decoder = Decoder(
+            tuple(2 * width for width in levels),
+            architecture.decoder_hidden,
+            architecture.decoder_outputs,
+        )
+        self.projection = nn.Conv2d(architecture.decoder_outputs[0], 1, 1)
+        self.output = OUTPUTS[architecture.output]()
+
+    def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
+        self._check_size(image1)
+        # One image after the other, not one batch: batch normalisation sees each on its own.
+        pairs = zip(self.encoder(image1), self.encoder(image2), strict=True)
+        fused = [
+            fusion(maps1, maps2) for fusion, (maps1, maps2) in zip(self.fusions, pairs, strict=True)
+        ]
+        return self.output(self.projection(self.decoder(fused)), image1, image2)
+
+    def _check_size(self, image: Tensor) -> None:
+        height, width = image.shape[-2:]
+        stride = self.architecture.stride
+        if height % stride or width % stride:
+            raise ValueError(
+                f"ASFE-Fusion needs height and width in multiples of {stride} pixels, "
+                f"not {height}×{width}. Pad the image first."
+            )
