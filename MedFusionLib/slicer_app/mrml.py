@@ -1,0 +1,223 @@
+"""Volumes between a MRML scene and MedFusion: the user's nodes in, the fused node out.
+
+The user's nodes are only read: never hardened, resampled or renamed. The fused node lies on the
+reference's grid under the reference's parent transform, so that it moves with the patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk
+
+from MedFusionLib.errors import InputError
+from MedFusionLib.modality import with_modality
+from MedFusionLib.slicer_app.geometry import copyNodeGeometry, nodeGeometry, setNodeGeometry
+from MedFusionLib.slicer_app.provenance import (
+    dicomMetadata,
+    placeUnderStudyOf,
+    recordProvenance,
+)
+from MedFusionLib.slicer_app.transforms import referenceToOtherTransform
+from MedFusionLib.volume import Volume
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SCALAR_CLASS = "vtkMRMLScalarVolumeNode"
+COLOUR_CLASS = "vtkMRMLVectorVolumeNode"
+GREY_COLOUR_NODE_ID = "vtkMRMLColorTableNodeGrey"
+SCALAR_WINDOW_LEVEL = (4095.0, 2047.5)
+"""Shows the whole range of a fused scalar volume, 0 to 4095."""
+COLOUR_WINDOW_LEVEL = (255.0, 127.5)
+"""Shows each 8-bit colour as it is; any other window changes the hues."""
+
+
+def fuseNodes(referenceNode, otherNode, outputNode=None, *, modalities=(None, None), **options):
+    """Fuse two volume nodes of one scene; the console's and the panel's way into MedFusion.
+
+    ``modalities`` names those of the reference and the other (MR, CT, PET or SPECT) where the
+    nodes do not tell. ``options`` go to ``MedFusionLib.fuse`` (method, device, colour, plane, ...).
+    Parent transforms of both nodes count. Returns the fused node (``outputNode`` updated in place,
+    or a new one) and the report. Raises ``InputError`` or ``GeometryError`` with a sentence, and
+    leaves the scene as it was.
+    """
+    from MedFusionLib.fusion import fuse
+
+    if outputNode is not None:
+        _refuseOutput(outputNode, referenceNode, otherNode)
+    reference = volumeFromNode(referenceNode, modalities[0])
+    other = volumeFromNode(otherNode, modalities[1])
+    transform = referenceToOtherTransform(referenceNode, otherNode)
+    if transform is not None:
+        options["alignment"] = transform
+    result = fuse(reference, other, **options)
+    node = fusedNodeFromVolume(result.volume, result.report, referenceNode, otherNode, outputNode)
+    return node, result.report
+
+
+def volumeFromNode(volumeNode, modality: str | None = None) -> Volume:
+    """The node's voxels (a copy) and geometry without its parent transforms.
+
+    The modality is the given one, else the DICOM one of the subject hierarchy, else a guess from
+    the node's name that ``metadata["modality_source"]`` calls a guess. Raises ``InputError`` for a
+    node that holds no image: empty, a label map, a tensor or displacement volume, a single slice.
+    """
+    _refuseWhatIsNoImage(volumeNode)
+    spacing, origin, directions = nodeGeometry(volumeNode)
+    voxels = _voxels(volumeNode)
+    metadata = {"source": volumeNode.GetName() or "", **dicomMetadata(volumeNode)}
+    volume = Volume(voxels, spacing, origin, directions, metadata=metadata)
+    return with_modality(volume, modality, volumeNode.GetName() or "")
+
+
+def addVolumeNode(scene, volume: Volume, name: str):
+    """Add a volume to a scene as a new node with a display node, and return the node."""
+    node = scene.AddNewNodeByClass(_classFor(volume), name)
+    _setVoxels(node, volume.voxels)
+    setNodeGeometry(node, volume.spacing, volume.origin, volume.directions)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def fusedNodeFromVolume(
+    volume: Volume,
+    report: Mapping[str, Any],
+    referenceNode,
+    otherNode,
+    outputNode=None,
+    transformNode=None,
+):
+    """Show a fused volume in the reference's scene: in ``outputNode``, or else in a new node.
+
+    The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
+    window, the provenance of ``report`` and references to the nodes it was made from;
+    ``transformNode`` is the one that laid the other volume on the reference, by default the
+    other's parent. An updated node keeps its ID and tells its observers once. Raises
+    ``InputError``, with the scene untouched, when the volume or the output node does not fit.
+    """
+    _refuseOtherGrid(volume, referenceNode)
+    if outputNode is not None:
+        _refuseOutput(outputNode, referenceNode, otherNode)
+        _refuseOtherClass(outputNode, volume)
+    else:
+        name = f"{referenceNode.GetName()} + {otherNode.GetName()} fused"
+        scene = referenceNode.GetScene()
+        outputNode = scene.AddNewNodeByClass(_classFor(volume), scene.GenerateUniqueName(name))
+    wasModifying = outputNode.StartModify()
+    try:
+        _setVoxels(outputNode, volume.voxels)
+        copyNodeGeometry(referenceNode, outputNode)
+        outputNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
+        _setDisplay(outputNode, volume)
+        recordProvenance(outputNode, report, referenceNode, otherNode, transformNode)
+    finally:
+        outputNode.EndModify(wasModifying)
+    placeUnderStudyOf(referenceNode, outputNode)
+    return outputNode
+
+
+def _classFor(volume: Volume) -> str:
+    return COLOUR_CLASS if volume.is_colour else SCALAR_CLASS
+
+
+def _voxels(volumeNode) -> np.ndarray:
+    voxels = slicer.util.arrayFromVolume(volumeNode)
+    if voxels.ndim == 4:
+        voxels = voxels[..., :3]
+    # Files are read the same way: float32 holds every intensity a scanner delivers.
+    return voxels.astype(np.float32 if voxels.dtype == np.float64 else voxels.dtype, copy=True)
+
+
+def _setVoxels(volumeNode, voxels: np.ndarray) -> None:
+    """A new image at once, so that no observer ever sees half of the old one."""
+    components = voxels.shape[3] if voxels.ndim == 4 else 1
+    flat = np.ascontiguousarray(voxels).reshape(-1, components)
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(voxels.shape[:3]))
+    scalars = numpy_to_vtk(flat, deep=True, array_type=get_vtk_array_type(flat.dtype))
+    image.GetPointData().SetScalars(scalars)
+    volumeNode.SetAndObserveImageData(image)
+    volumeNode.StorableModified()
+    if components == 3:
+        volumeNode.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeColorRGB)
+
+
+def _setDisplay(volumeNode, volume: Volume) -> None:
+    if volumeNode.GetDisplayNode() is None:
+        volumeNode.CreateDefaultDisplayNodes()
+    displayNode = volumeNode.GetDisplayNode()
+    displayNode.SetAndObserveColorNodeID(GREY_COLOUR_NODE_ID)
+    displayNode.AutoWindowLevelOff()
+    displayNode.SetWindowLevel(*(COLOUR_WINDOW_LEVEL if volume.is_colour else SCALAR_WINDOW_LEVEL))
+
+
+def _refuseWhatIsNoImage(volumeNode) -> None:
+    name = volumeNode.GetName()
+    if volumeNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
+        raise InputError(
+            f"'{name}' is no image ({volumeNode.GetNodeTagName()}). "
+            "Choose a scalar or a colour volume."
+        )
+    image = volumeNode.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        raise InputError(f"The volume '{name}' holds no voxels. Load its image first.")
+    if min(image.GetDimensions()) < 2:
+        raise InputError(
+            f"The volume '{name}' is a single slice ({_sizeText(image.GetDimensions())}). "
+            "MedFusion needs at least two slices along each axis."
+        )
+    _refuseComponents(volumeNode, image.GetNumberOfScalarComponents())
+
+
+def _refuseComponents(volumeNode, components: int) -> None:
+    spatial = (
+        slicer.vtkMRMLVolumeNode.VoxelVectorTypeSpatial,
+        slicer.vtkMRMLVolumeNode.VoxelVectorTypeSpatialCovariant,
+    )
+    expected = (3, 4) if volumeNode.GetClassName() == COLOUR_CLASS else (1,)
+    if components not in expected or volumeNode.GetVoxelVectorType() in spatial:
+        raise InputError(
+            f"The volume '{volumeNode.GetName()}' holds {components} values per voxel that are "
+            "neither an intensity nor a colour. Choose a scalar or an RGB volume."
+        )
+
+
+def _refuseOutput(outputNode, referenceNode, otherNode) -> None:
+    name = outputNode.GetName()
+    if outputNode in (referenceNode, otherNode):
+        raise InputError(
+            f"The output '{name}' is one of the two inputs, which would be lost. "
+            "Choose another output volume, or none for a new one."
+        )
+    if outputNode.GetScene() is not referenceNode.GetScene():
+        raise InputError(f"The output '{name}' is not in the reference's scene. Choose another.")
+    if outputNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
+        raise InputError(f"The output '{name}' is no scalar or colour volume. Choose another.")
+
+
+def _refuseOtherClass(outputNode, volume: Volume) -> None:
+    if outputNode.GetClassName() != _classFor(volume):
+        fused, held = ("in colour", "grey") if volume.is_colour else ("grey", "in colour")
+        raise InputError(
+            f"The fused volume is {fused}, but the output '{outputNode.GetName()}' can only be "
+            f"{held}. Choose another output volume, or none for a new one."
+        )
+
+
+def _refuseOtherGrid(volume: Volume, referenceNode) -> None:
+    shape = tuple(reversed(referenceNode.GetImageData().GetDimensions()))
+    geometry = (volume.spacing, volume.origin, tuple(volume.directions))
+    if volume.grid_shape != shape or geometry != nodeGeometry(referenceNode):
+        raise InputError(
+            f"The fused volume does not lie on the grid of '{referenceNode.GetName()}'. The "
+            "reference was changed or replaced since the fusion began: fuse again."
+        )
+
+
+def _sizeText(dimensions: Sequence[int]) -> str:
+    return "×".join(str(count) for count in dimensions)

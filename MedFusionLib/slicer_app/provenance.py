@@ -1,0 +1,114 @@
+"""Where a fused node came from, written into the scene, and what the scene knows of its volumes.
+
+A fused image is neither Hounsfield units nor uptake: the reference's units and DICOM identity are
+never copied to it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from typing import Any
+
+import slicer
+
+REFERENCE_ROLE = "MedFusion.Reference"
+OTHER_ROLE = "MedFusion.Other"
+TRANSFORM_ROLE = "MedFusion.Transform"
+
+_ATTRIBUTES = {
+    "MedFusion.Method": "method",
+    "MedFusion.Version": "version",
+    "MedFusion.WeightsSHA256": "weights_sha256",
+    "MedFusion.Device": "device",
+}
+_NOT_PARAMETERS = {*_ATTRIBUTES.values(), "seconds", "metrics"}
+_UNTRUE_AFTER_FUSION = ("DICOM.instanceUIDs", "DICOM.instanceNumbers")
+
+
+def recordProvenance(
+    outputNode, report: Mapping[str, Any], referenceNode, otherNode, transformNode=None
+) -> None:
+    """Write how and from what ``outputNode`` was fused, in place of what it said before.
+
+    Attributes: ``MedFusion.Method``, ``.Version``, ``.WeightsSHA256`` (absent for a method without
+    weights), ``.Device``, ``.Parameters`` (the rest of the report as JSON), ``.Date`` (ISO 8601,
+    UTC). Node references: ``MedFusion.Reference``, ``MedFusion.Other``, ``MedFusion.Transform``
+    (``transformNode``, else the other's parent transform).
+    """
+    for attribute, key in _ATTRIBUTES.items():
+        value = report.get(key)
+        outputNode.SetAttribute(attribute, None if value is None else str(value))
+    parameters = {key: value for key, value in report.items() if key not in _NOT_PARAMETERS}
+    outputNode.SetAttribute("MedFusion.Parameters", json.dumps(parameters, sort_keys=True))
+    date = datetime.now(timezone.utc).isoformat(timespec="seconds")
+    outputNode.SetAttribute("MedFusion.Date", date)
+    transformNode = transformNode or otherNode.GetParentTransformNode()
+    outputNode.SetNodeReferenceID(REFERENCE_ROLE, referenceNode.GetID())
+    outputNode.SetNodeReferenceID(OTHER_ROLE, otherNode.GetID())
+    outputNode.SetNodeReferenceID(TRANSFORM_ROLE, transformNode.GetID() if transformNode else None)
+    _dropUnitsAndDicomIdentity(outputNode)
+
+
+def _dropUnitsAndDicomIdentity(outputNode) -> None:
+    outputNode.SetVoxelValueQuantity(None)
+    outputNode.SetVoxelValueUnits(None)
+    for attribute in _UNTRUE_AFTER_FUSION:
+        outputNode.SetAttribute(attribute, None)
+
+
+def dicomMetadata(volumeNode) -> dict[str, str]:
+    """What the subject hierarchy knows from DICOM, under the names of ``Volume.metadata``.
+
+    Any of ``dicom_modality``, ``frame_of_reference_uid``, ``series_uid``, ``study_uid``; empty for
+    a volume that did not come from Slicer's DICOM database.
+    """
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
+    item = hierarchy.GetItemByDataNode(volumeNode)
+    if not item:
+        return {}
+    names = slicer.vtkMRMLSubjectHierarchyConstants
+    uidName = names.GetDICOMUIDName()
+    study = hierarchy.GetItemAncestorAtLevel(item, names.GetDICOMLevelStudy())
+    known = {
+        "dicom_modality": hierarchy.GetItemAttribute(
+            item, names.GetDICOMSeriesModalityAttributeName()
+        ),
+        "frame_of_reference_uid": hierarchy.GetItemAttribute(
+            item, names.GetDICOMFrameOfReferenceUIDAttributeName()
+        ),
+        "series_uid": hierarchy.GetItemUID(item, uidName),
+        "study_uid": hierarchy.GetItemUID(study, uidName) if study else "",
+    }
+    return {name: value for name, value in known.items() if value}
+
+
+def placeUnderStudyOf(referenceNode, outputNode) -> None:
+    """Put the fused node into the reference's study, or beside the reference outside any study.
+
+    A node that is already somewhere in that study stays where the user put it.
+    """
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(outputNode.GetScene())
+    parent = _studyOrParent(hierarchy, referenceNode)
+    item = hierarchy.GetItemByDataNode(outputNode)
+    if not item:
+        hierarchy.CreateItem(parent, outputNode)
+    elif parent not in _ancestors(hierarchy, item):
+        hierarchy.SetItemParent(item, parent)
+
+
+def _studyOrParent(hierarchy, node) -> int:
+    item = hierarchy.GetItemByDataNode(node)
+    if not item:
+        return hierarchy.GetSceneItemID()
+    level = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMLevelStudy()
+    return hierarchy.GetItemAncestorAtLevel(item, level) or hierarchy.GetItemParent(item)
+
+
+def _ancestors(hierarchy, item: int) -> list[int]:
+    found = []
+    while item and item != hierarchy.GetSceneItemID():
+        item = hierarchy.GetItemParent(item)
+        found.append(item)
+    return found

@@ -1,0 +1,19 @@
+"""A MRML scene as Slicer has it at start, without the application."""
+
+from __future__ import annotations
+
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core")
+
+
+@pytest.fixture
+def scene():
+    """Empty scene with the colour nodes and the subject hierarchy that Slicer always has."""
+    scene = slicer.vtkMRMLScene()
+    slicer.mrmlScene = scene
+    logic = slicer.vtkMRMLColorLogic()
+    logic.SetMRMLScene(scene)
+    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    yield scene
+    scene.Clear(True)
