@@ -17,7 +17,7 @@ from MedFusionLib import colour as colours
 from MedFusionLib import intensity
 from MedFusionLib.device import autocast, choose_device, choose_precision, run_in_batches
 from MedFusionLib.errors import GeometryError, InputError
-from MedFusionLib.methods import FusionMethod, create_method, method_card
+from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.slices import fuse_slices, slice_stack
 from MedFusionLib.validation import checked_input
 from MedFusionLib.version import __version__
@@ -26,7 +26,6 @@ from MedFusionLib.volume import Volume, same_grid
 if TYPE_CHECKING:
     import SimpleITK
 
-DEFAULT_METHOD = "pyramid"
 ALIGNMENTS = ("none", "resample", "rigid", "affine")
 GREY_MAXIMUM = 4095
 """A scalar result is int16 from 0 to this."""
@@ -147,8 +146,8 @@ def fuse(
 
 
 def _grey(volume: Volume) -> Volume:
-    """A colour volume's luminance range is its own; windows see one of its channels."""
-    return replace(volume, voxels=volume.voxels[..., 1]) if volume.is_colour else volume
+    """A colour volume's brightest channel: one window serves all three of its channels."""
+    return replace(volume, voxels=volume.voxels.max(axis=3)) if volume.is_colour else volume
 
 
 def _colour_map(other: Volume, wanted: str) -> str | None:

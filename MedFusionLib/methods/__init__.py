@@ -103,6 +103,9 @@ _CARDS = (
     ),
 )
 
+DEFAULT_METHOD = "pyramid"
+"""What runs when the user names no method."""
+
 METHODS: dict[str, MethodCard] = {card.name: card for card in _CARDS}
 
 

@@ -1,0 +1,64 @@
+"""The command line ``medfusion``: assembles the commands and turns errors into sentences."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from typing import Any
+
+import typer
+
+from MedFusionLib.commands import batch, demo, fuse, methods
+from MedFusionLib.errors import MedFusionError
+from MedFusionLib.version import __version__
+
+BAD_INPUT = 2
+INTERRUPTED = 130
+
+app = typer.Typer(
+    help="Fuse an MR volume with a CT, PET or SPECT volume. Research use only, not for diagnosis.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command("fuse")(fuse.fuse_command)
+app.command("batch")(batch.batch_command)
+app.command("demo")(demo.demo_command)
+app.command("methods")(methods.methods_command)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        print(f"medfusion {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: bool = typer.Option(
+        False, "--version", callback=_show_version, is_eager=True, help="Show the version and exit."
+    ),
+) -> None:
+    """Options that stand before the command."""
+
+
+def _interrupt(signal_number: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def main() -> None:
+    """Run the command line; the exit code is 2 for bad input and 130 after Ctrl-C."""
+    # A polite kill ends like Ctrl-C: temporary files are removed on the way out.
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        app()
+    except KeyboardInterrupt:
+        print("Interrupted: nothing was written.", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except (MedFusionError, ValueError) as error:
+        print(f"medfusion: {error}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,66 @@
+"""``medfusion batch``: a table of cases in, a folder of fused volumes out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from MedFusionLib.commands.common import progress_bar, say, write_text
+
+SOME_FAILED = 1
+
+
+def batch_command(
+    cases: Path = typer.Argument(help="CSV: case, reference, other and, if wanted, transform."),
+    output: Path = typer.Option(..., "--output", "-o", help="Folder for the fused volumes."),
+    method: str = typer.Option("", help="Fusion method; see 'medfusion methods'."),
+    alignment: str = typer.Option("resample", help="none, resample, rigid or affine."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda:0, …"),
+    plane: str = typer.Option("axial", help="axial, coronal or sagittal."),
+    colour: str = typer.Option("auto", help="auto, grey, hot, rainbow or pet-dicom."),
+    window_a: str = typer.Option("auto", help="Window of the references."),
+    window_b: str = typer.Option("auto", help="Window of the other volumes."),
+    modality_a: str | None = typer.Option(None, help="Modality of all references."),
+    modality_b: str | None = typer.Option(None, help="Modality of all other volumes."),
+    allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
+    force: bool = typer.Option(False, help="Fuse although an alignment is in doubt."),
+    resume: bool = typer.Option(False, help="Skip the cases that are done."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
+) -> None:
+    """Fuse many cases. DIR/summary.csv tells status, time and error of each."""
+    from MedFusionLib.batch import FAILED, Outcome, read_cases, run_cases, summary_text
+    from MedFusionLib.methods import DEFAULT_METHOD, method_card
+    from MedFusionLib.volume import refuse_unwritable_folder
+
+    settings = {
+        "method": method_card(method or DEFAULT_METHOD).name,
+        "alignment": alignment,
+        "device": device,
+        "plane": plane,
+        "colour": colour,
+        "window_reference": window_a,
+        "window_other": window_b,
+        "modalities": (modality_a, modality_b),
+        "allow_nonfinite": allow_nonfinite,
+        "force": force,
+    }
+    listed = read_cases(cases)
+    refuse_unwritable_folder(output.parent)
+    output.mkdir(exist_ok=True)
+    so_far: list[Outcome] = []
+    with progress_bar(quiet) as progress:
+
+        def report(outcome: Outcome) -> None:
+            so_far.append(outcome)
+            # After each case, so that a killed run leaves an account of what is done.
+            write_text(output / "summary.csv", summary_text(so_far))
+            progress(len(so_far), len(listed), "Fusing cases")
+
+        outcomes = run_cases(listed, output, settings, resume, report)
+    failed = [outcome for outcome in outcomes if outcome.status == FAILED]
+    for outcome in failed:
+        say(f"{outcome.case}: {outcome.error}")
+    say(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases are in {output}.", quiet)
+    if failed:
+        raise typer.Exit(SOME_FAILED)

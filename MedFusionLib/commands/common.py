@@ -1,0 +1,74 @@
+"""What the commands share: progress bar, JSON, exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from MedFusionLib.volume import refuse_unwritable_folder
+
+Progress = Callable[[int, int, str], None]
+
+
+def silent(done: int, total: int, message: str) -> None:
+    """A progress that shows nothing (``--quiet``)."""
+
+
+@contextmanager
+def progress_bar(quiet: bool) -> Iterator[Progress]:
+    """A bar on standard error with slices per second and the time left."""
+    if quiet:
+        yield silent
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        TimeLeft(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=False) as bar:
+        tasks: dict[str, Any] = {}
+
+        def show(done: int, total: int, message: str) -> None:
+            if message not in tasks:
+                tasks[message] = bar.add_task(message, total=total, speed="")
+            speed = bar.tasks[tasks[message]].speed
+            text = f"{speed:.1f}/s" if speed else ""
+            bar.update(tasks[message], completed=done, total=total, speed=text)
+
+        yield show
+
+
+def print_json(report: dict[str, Any]) -> None:
+    """The report on standard output, for programs."""
+    print(json.dumps(report, indent=2))
+
+
+def say(message: str, quiet: bool = False) -> None:
+    """A line for the person at the terminal, on standard error."""
+    if not quiet:
+        print(message, file=sys.stderr)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    refuse_unwritable_folder(path.parent)
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".medfusion-")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise

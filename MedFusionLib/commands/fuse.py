@@ -1,0 +1,152 @@
+"""``medfusion fuse``: two volumes in, one fused volume out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from MedFusionLib.commands.common import print_json, progress_bar, say
+from MedFusionLib.errors import InputError
+from MedFusionLib.methods import method_card
+
+if TYPE_CHECKING:
+    from MedFusionLib.fusion import FusionResult
+    from MedFusionLib.volume import Volume
+
+WINDOW_HELP = (
+    "auto, brain, bone, full, percentile, maximum, suv, 8bit, or low:high in stored values."
+)
+
+
+def fuse_command(
+    reference: Path = typer.Argument(help="Reference volume (MR): file or DICOM folder."),
+    other: Path = typer.Argument(help="Other volume (CT, PET, SPECT): file or DICOM folder."),
+    output: Path = typer.Option(..., "--output", "-o", help="Fused volume to write."),
+    method: str = typer.Option("", help="Fusion method; see 'medfusion methods'."),
+    alignment: str = typer.Option("resample", help="none, resample, rigid or affine."),
+    transform: Path | None = typer.Option(
+        None, help="Transform file from reference space to other space (.tfm, .h5), LPS."
+    ),
+    device: str = typer.Option("auto", help="auto, cpu, cuda:0, …"),
+    precision: str = typer.Option("auto", help="auto, float32, bfloat16 or float16."),
+    batch_size: int | None = typer.Option(None, min=1, help="Slices per batch."),
+    plane: str = typer.Option("axial", help="axial, coronal or sagittal."),
+    colour: str = typer.Option("auto", help="auto, grey, hot, rainbow or pet-dicom."),
+    window_a: str = typer.Option("auto", help=f"Window of the reference: {WINDOW_HELP}"),
+    window_b: str = typer.Option("auto", help="Window of the other volume, likewise."),
+    modality_a: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
+    modality_b: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
+    series_a: str | None = typer.Option(None, "--series", help="Series UID in a DICOM folder."),
+    series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
+    aligned: Path | None = typer.Option(None, help="Also write the aligned other volume here."),
+    report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
+    dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
+    allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
+    force: bool = typer.Option(False, help="Fuse although the alignment is in doubt."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
+    as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
+) -> None:
+    """Fuse two volumes. The result lies on the reference's grid."""
+    # Everything that can be refused cheaply is refused before a large file is read.
+    method_name = _known_method(method)
+    _check_outputs(output, dicom, aligned, report)
+    started = time.perf_counter()
+    volumes = (
+        _read(reference, modality_a, series_a, quiet),
+        _read(other, modality_b, series_b, quiet),
+    )
+    seconds_read = time.perf_counter() - started
+
+    from MedFusionLib.alignment import read_transform
+    from MedFusionLib.fusion import fuse
+
+    with progress_bar(quiet) as progress:
+        result = fuse(
+            *volumes,
+            method=method_name,
+            alignment=alignment if transform is None else read_transform(transform),
+            device=device,
+            colour=colour,
+            plane=plane,
+            window_reference=_window(window_a),
+            window_other=_window(window_b),
+            precision=precision,
+            batch_size=batch_size,
+            allow_nonfinite=allow_nonfinite,
+            force=force,
+            progress=progress,
+        )
+    result.report["seconds"]["read"] = seconds_read
+    _write_outputs(result, volumes[0], output, dicom, aligned, report)
+    if as_json:
+        print_json(result.report)
+    for warning in result.report["warnings"]:
+        say(f"Warning: {warning}", quiet)
+    speed = result.report["slices"] / result.report["seconds"]["fuse"]
+    say(f"Wrote {output} ({result.report['slices']} slices, {speed:.1f} slices/s).", quiet)
+
+
+def _known_method(name: str) -> str:
+    from MedFusionLib.methods import DEFAULT_METHOD
+
+    return method_card(name or DEFAULT_METHOD).name
+
+
+def _window(text: str) -> str | None:
+    return None if text == "auto" else text
+
+
+def _read(path: Path, modality: str | None, series: str | None, quiet: bool) -> Volume:
+    from MedFusionLib.volume import read_volume
+
+    say(f"Reading {path}", quiet)
+    return read_volume(path, modality, series)
+
+
+def _check_outputs(output: Path, dicom: bool, aligned: Path | None, report: Path | None) -> None:
+    from MedFusionLib.volume import check_writable, refuse_unwritable_folder
+
+    if dicom:
+        refuse_unwritable_folder(output.parent)
+        if output.exists() and (output.is_file() or any(output.iterdir())):
+            raise InputError(f"'{output}' is not an empty folder. Choose a new one for DICOM.")
+    else:
+        check_writable(output)
+    if aligned is not None:
+        check_writable(aligned)
+    if report is not None:
+        refuse_unwritable_folder(report.parent)
+        if report.suffix.lower() not in (".html", ".json"):
+            raise InputError(f"'{report.name}' is no report format. End it with .html or .json.")
+
+
+def _write_outputs(
+    result: FusionResult,
+    reference: Volume,
+    output: Path,
+    dicom: bool,
+    aligned: Path | None,
+    report: Path | None,
+) -> None:
+    from MedFusionLib.volume import write_volume
+
+    if dicom:
+        from MedFusionLib.dicom_export import export_dicom
+
+        export_dicom(result.volume, reference.metadata, result.report, output)
+    else:
+        write_volume(result.volume, output)
+    if aligned is not None:
+        write_volume(result.aligned_other, aligned)
+    if report is not None:
+        _write_report(result, reference, report)
+
+
+def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
+    from MedFusionLib.evaluation.fusion_report import score_fusion, write_report
+
+    result.report["metrics"] = score_fusion(reference, result.aligned_other, result.volume)
+    write_report(result, path)

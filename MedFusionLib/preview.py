@@ -1,0 +1,103 @@
+"""One fused slice at once, while the whole volume waits.
+
+What does not change from slice to slice (alignment, windows, the method's network) is prepared
+once; a slice then costs only its own fusion, and equals that slice of the whole fused volume.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from MedFusionLib import alignment as alignments
+from MedFusionLib import intensity
+from MedFusionLib.device import choose_device, choose_precision
+from MedFusionLib.errors import GeometryError
+from MedFusionLib.fusion import _colour_map, _fuse_stack, _grey, _Painter
+from MedFusionLib.methods import create_method
+from MedFusionLib.slices import nearest_axes, slice_stack
+from MedFusionLib.validation import checked_input
+from MedFusionLib.volume import Volume
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+_PATIENT_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
+
+
+class SlicePreview:
+    """Fuses single slices of two volumes that lie on each other.
+
+    ``transform`` maps points of the reference's space to the other's (LPS, mm). ``options`` are
+    those of ``MedFusionLib.fusion.fuse`` that change a slice: method, device, colour, plane,
+    window_reference, window_other, precision, method_options.
+    """
+
+    def __init__(
+        self,
+        reference: Volume,
+        other: Volume,
+        transform: SimpleITK.Transform | None,
+        options: dict[str, Any],
+    ) -> None:
+        self.reference = checked_input(reference, "reference", False, [])
+        other = checked_input(other, "other", False, [])
+        self._plane = options.get("plane", "axial")
+        device = choose_device(options.get("device", "auto")).device
+        windows = (
+            intensity.choose_window(self.reference, options.get("window_reference")),
+            intensity.choose_window(_grey(other), options.get("window_other")),
+        )
+        alignments.refuse_bad_overlap(alignments.describe_overlap(reference, other, transform))
+        aligned = alignments.resample(other, reference, transform)
+        colour_map = _colour_map(other, options.get("colour", "auto"))
+        painter = _Painter(self.reference, aligned, windows, self._plane, colour_map)
+        # Zeros take no memory before they are written, so this costs one slice at a time.
+        self._fused = np.zeros((*reference.grid_shape, *painter.components), painter.dtype)
+        stack = slice_stack(self._fused, self.reference.direction_matrix, self._plane)
+        method = create_method(
+            options["method"], device, **dict(options.get("method_options") or {})
+        )
+        precision = choose_precision(options.get("precision", "auto"), device)
+        self._run = _fuse_stack(method, painter, stack, device, precision)
+        self._places = _places_of_slices(self.reference, self._plane)
+
+    def at(self, point: tuple[float, float, float]) -> tuple[Volume, int]:
+        """The fused slice through ``point`` (LPS, mm) and its place in the stack.
+
+        The slice is a volume of one layer of the reference's voxels. Raises ``GeometryError`` for
+        a point outside the reference.
+        """
+        axis = nearest_axes(self.reference.direction_matrix)[_PATIENT_AXIS[self._plane]]
+        voxel = np.linalg.solve(self.reference.affine_lps, [*point, 1.0])[axis]
+        place = round(float(voxel))
+        if not 0 <= place < self.reference.grid_shape[2 - axis]:
+            raise GeometryError("The slice in the view lies outside the reference volume.")
+        index = int(np.flatnonzero(self._places == place)[0])
+        self._run([index])
+        return self._layer(axis, place), index
+
+    def _layer(self, axis: int, place: int) -> Volume:
+        layer = [slice(None)] * 3
+        layer[2 - axis] = slice(place, place + 1)
+        first = np.zeros(4)
+        first[[axis, 3]] = place, 1
+        origin = self.reference.affine_lps @ first
+        return replace(
+            self.reference,
+            voxels=self._fused[tuple(layer)],
+            origin=(float(origin[0]), float(origin[1]), float(origin[2])),
+            modality="unknown",
+            metadata={},
+        )
+
+
+def _places_of_slices(volume: Volume, plane: str) -> np.ndarray:
+    """Voxel index, along the plane's array axis, of each slice of the stack."""
+    axis = 2 - nearest_axes(volume.direction_matrix)[_PATIENT_AXIS[plane]]
+    shape = [1, 1, 1]
+    shape[axis] = volume.grid_shape[axis]
+    places = np.broadcast_to(np.arange(shape[axis]).reshape(shape), volume.grid_shape)
+    return slice_stack(places, volume.direction_matrix, plane)[:, 0, 0]

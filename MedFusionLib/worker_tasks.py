@@ -1,0 +1,170 @@
+"""What the worker process can do, one method per request of ``worker_protocol``.
+
+Each takes the request, a ``progress`` and a ``cancel`` function, and returns the plain values of
+its result. torch, SimpleITK and the networks are imported by the first request that needs them and
+stay loaded.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from MedFusionLib.version import __version__
+from MedFusionLib.volume import Volume
+from MedFusionLib.worker_protocol import (
+    ProtocolError,
+    open_transform,
+    open_volume,
+    save_transform,
+    save_volume,
+)
+
+Request = Mapping[str, Any]
+Progress = Callable[[int, int, str], None]
+Cancel = Callable[[], bool]
+REGISTERED = ("rigid", "affine")
+
+
+class Tasks:
+    """The worker's requests over the files of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._preview_key: Any = None
+        self._preview: Any = None
+
+    def run(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        """The result of one request; ``ProtocolError`` for one that there is not."""
+        tasks = {
+            "describe": self._describe,
+            "fuse": self._fuse,
+            "preview": self._preview_slice,
+            "export_dicom": self._export_dicom,
+        }
+        if request.get("do") not in tasks:
+            raise ProtocolError(f"The fusion process does not know '{request.get('do')}'.")
+        return tasks[request["do"]](request, progress, cancel)
+
+    def _describe(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        if find_spec("torch") is None:
+            return {"version": __version__, "torch": None, "devices": [], "warning": None}
+        import torch
+
+        from MedFusionLib.device import available_devices
+
+        devices = [
+            {"name": str(found.device), "label": found.title} for found in available_devices()
+        ]
+        return {
+            "version": __version__,
+            "torch": torch.__version__,
+            "devices": devices,
+            "warning": None if len(devices) > 1 else _unused_gpu(torch.__version__),
+        }
+
+    def _fuse(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.fusion import fuse
+
+        reference, other = self._volume(request["reference"]), self._volume(request["other"])
+        options = dict(request["options"])
+        transform = open_transform(request.get("transform"), self._folder)
+        quality = None
+        if options.get("alignment") in REGISTERED:
+            transform, quality = _registered(
+                reference, other, options["alignment"], transform, progress, cancel
+            )
+        if transform is not None:
+            options["alignment"] = transform
+        result = fuse(reference, other, **options, progress=progress, cancel=cancel)
+        report = dict(result.report)
+        if quality is not None:
+            report["registration"] = quality
+            report["transform"] = {**report["transform"], "kind": request["options"]["alignment"]}
+        if request.get("score"):
+            progress(report["slices"], report["slices"], "Measuring the fused slices")
+            report["metrics"] = _scores(reference, result)
+        return {
+            "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
+            "report": report,
+            "transform": save_transform(transform, self._folder, f"transform-{request['id']}.h5"),
+        }
+
+    def _preview_slice(
+        self, request: Request, progress: Progress, cancel: Cancel
+    ) -> dict[str, Any]:
+        from MedFusionLib.preview import SlicePreview
+
+        key = {name: request.get(name) for name in ("reference", "other", "transform", "options")}
+        if self._preview is None or key != self._preview_key:
+            self._preview = SlicePreview(
+                self._volume(request["reference"]),
+                self._volume(request["other"]),
+                open_transform(request.get("transform"), self._folder),
+                dict(request["options"]),
+            )
+            self._preview_key = key
+        layer, index = self._preview.at(tuple(request["point"]))
+        return {
+            "volume": save_volume(layer, self._folder, f"preview-{request['id']}.npy"),
+            "index": index,
+        }
+
+    def _export_dicom(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.dicom_export import export_dicom
+
+        files = export_dicom(
+            self._volume(request["volume"]),
+            request["reference_metadata"],
+            request["report"],
+            request["folder"],
+        )
+        return {"files": [str(file) for file in files]}
+
+    def _volume(self, message: Request) -> Volume:
+        return open_volume(message, self._folder)
+
+
+def _registered(
+    reference: Volume, other: Volume, kind: str, initial: Any, progress: Progress, cancel: Cancel
+) -> tuple[Any, dict[str, Any]]:
+    from MedFusionLib.errors import RegistrationError
+    from MedFusionLib.registration import align
+
+    found = align(reference, other, kind, initial=initial, progress=progress, cancel=cancel)
+    quality = found.quality.to_report()
+    if quality["verdict"] == "failed":
+        raise RegistrationError(f"The volumes could not be aligned: {quality['reason']}")
+    return found.transform, quality
+
+
+def _scores(reference: Volume, result: Any) -> dict[str, Any]:
+    """Per-slice values of each metric and their means, as the report holds them."""
+    from MedFusionLib.evaluation.fusion_report import score_fusion
+
+    scores = score_fusion(reference, result.aligned_other, result.volume, result.report)
+    return scores if isinstance(scores, dict) else asdict(scores)
+
+
+def _unused_gpu(torch_version: str) -> str | None:
+    """A sentence when this machine has an NVIDIA GPU although torch sees none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    try:
+        listed = subprocess.run(
+            [program, "-L"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if not listed.startswith("GPU"):
+        return None
+    return (
+        f"This computer has an NVIDIA GPU, but the installed PyTorch ({torch_version}) cannot use "
+        "it, so fusion runs on the CPU. Reinstall PyTorch with CUDA in the module PyTorch Utils."
+    )
