@@ -14,7 +14,8 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk
 
-from MedFusionLib.errors import InputError
+from MedFusionLib.errors import GeometryError, InputError
+from MedFusionLib.fusion import GREY_MAXIMUM, fuse
 from MedFusionLib.modality import with_modality
 from MedFusionLib.slicer_app.geometry import copyNodeGeometry, nodeGeometry, setNodeGeometry
 from MedFusionLib.slicer_app.provenance import (
@@ -31,31 +32,39 @@ if TYPE_CHECKING:
 SCALAR_CLASS = "vtkMRMLScalarVolumeNode"
 COLOUR_CLASS = "vtkMRMLVectorVolumeNode"
 GREY_COLOUR_NODE_ID = "vtkMRMLColorTableNodeGrey"
-SCALAR_WINDOW_LEVEL = (4095.0, 2047.5)
-"""Shows the whole range of a fused scalar volume, 0 to 4095."""
+SCALAR_WINDOW_LEVEL = (float(GREY_MAXIMUM), GREY_MAXIMUM / 2)
+"""Shows the whole range of a fused scalar volume."""
 COLOUR_WINDOW_LEVEL = (255.0, 127.5)
 """Shows each 8-bit colour as it is; any other window changes the hues."""
 
 
-def fuseNodes(referenceNode, otherNode, outputNode=None, *, modalities=(None, None), **options):
-    """Fuse two volume nodes of one scene; the console's and the panel's way into MedFusion.
+def fuseNodes(
+    referenceNode,
+    otherNode,
+    outputNode=None,
+    *,
+    modalities=(None, None),
+    alignment="resample",
+    **options,
+):
+    """Fuse two volume nodes of one scene; the console's way into MedFusion.
 
     ``modalities`` names those of the reference and the other (MR, CT, PET or SPECT) where the
-    nodes do not tell. ``options`` go to ``MedFusionLib.fuse`` (method, device, colour, plane, ...).
-    Parent transforms of both nodes count. Returns the fused node (``outputNode`` updated in place,
-    or a new one) and the report. Raises ``InputError`` or ``GeometryError`` with a sentence, and
-    leaves the scene as it was.
+    nodes do not tell. ``alignment`` (none, resample, rigid, affine) and ``options`` (method,
+    device, colour, plane, ...) are those of ``MedFusionLib.fuse``; the parent transforms of both
+    nodes always count. Returns the fused node (``outputNode`` updated in place, or a new one) and
+    the report. Raises ``InputError`` or ``GeometryError`` with a sentence, and leaves the scene as
+    it was.
     """
-    from MedFusionLib.fusion import fuse
-
     if outputNode is not None:
         _refuseOutput(outputNode, referenceNode, otherNode)
     reference = volumeFromNode(referenceNode, modalities[0])
     other = volumeFromNode(otherNode, modalities[1])
     transform = referenceToOtherTransform(referenceNode, otherNode)
     if transform is not None:
-        options["alignment"] = transform
-    result = fuse(reference, other, **options)
+        _refuseAlignmentOverTransform(alignment)
+        alignment = transform
+    result = fuse(reference, other, alignment=alignment, **options)
     node = fusedNodeFromVolume(result.volume, result.report, referenceNode, otherNode, outputNode)
     return node, result.report
 
@@ -184,6 +193,14 @@ def _refuseComponents(volumeNode, components: int) -> None:
         raise InputError(
             f"The volume '{volumeNode.GetName()}' holds {components} values per voxel that are "
             "neither an intensity nor a colour. Choose a scalar or an RGB volume."
+        )
+
+
+def _refuseAlignmentOverTransform(alignment: str) -> None:
+    if alignment != "resample":
+        raise GeometryError(
+            f"The two volumes have different parent transforms, which the alignment '{alignment}' "
+            "would pass over. Use 'resample', or put both volumes under the same transform."
         )
 
 
