@@ -21,7 +21,8 @@ Requests (``"do"``):
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
     reference's grid, one slice thick) and ``index``, the slice's place in its stack.
 ``export_dicom``
-    ``volume``, ``reference_metadata``, ``report``, ``folder`` (an absolute path). Result: ``files``.
+    ``volume``, ``reference_metadata``, ``report``, ``folder`` (an absolute path).
+    Result: ``files``.
 ``cancel``
     ``target``: the id of the request to stop. Has no answer of its own.
 

@@ -1,0 +1,344 @@
+"""The worker process and its client against each other, with real child processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import SimpleITK as sitk
+
+from MedFusionLib.errors import Cancelled, GeometryError, InputError
+from MedFusionLib.fusion import fuse
+from MedFusionLib.slicer_app.child_process import SubprocessChild
+from MedFusionLib.slicer_app.worker_client import WorkerClient, WorkerError
+from MedFusionLib.volume import Volume
+
+MISBEHAVING = Path(__file__).with_name("misbehaving_worker.py")
+
+
+def volume(
+    seed: int = 0, modality: str = "unknown", spacing: float = 1.0, slices: int = 12
+) -> Volume:
+    voxels = np.random.default_rng(seed).integers(0, 1000, (slices, 20, 24)).astype(np.int16)
+    return Volume(voxels, (spacing, spacing, 2.0), (5.0, -7.0, 9.0), modality=modality)
+
+
+@pytest.fixture
+def temporary(tmp_path, monkeypatch) -> Path:
+    """An empty folder for temporary files, which must be empty again after each test."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path
+
+
+@pytest.fixture
+def client(temporary):
+    client = WorkerClient(SubprocessChild, [sys.executable])
+    yield client
+    client.close()
+    assert list(temporary.iterdir()) == []
+
+
+@pytest.fixture
+def badClient(temporary):
+    client = WorkerClient(SubprocessChild, [sys.executable])
+    client._command = [sys.executable, str(MISBEHAVING)]
+    yield client
+    client.close()
+    assert list(temporary.iterdir()) == []
+
+
+def submit(client, method="average", **more):
+    volumes = {"reference": volume(0), "other": volume(1, "CT")}
+    options = {"method": method, "device": "cpu", **more.pop("options", {})}
+    if method in ("prints", "hangs", "leaves-a-child", "aborts", "slow", "out-of-memory", "defect"):
+        options["method_options"] = {"act": method}
+    return client.submit("fuse", volumes, options=options, **more)
+
+
+def gone(processId: int) -> bool:
+    """Whether a process has ended, within 5 s."""
+    for _ in range(100):
+        if not psutil.pid_exists(processId) or (
+            psutil.Process(processId).status() == psutil.STATUS_ZOMBIE
+        ):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def pump(client, condition, seconds: float = 20.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        client._session.child.processEvents(0.02)
+    assert condition()
+
+
+def test_the_worker_fuses_as_the_library_does(client):
+    result = client.wait(submit(client))
+    expected = fuse(volume(0), volume(1, "CT"), method="average", device="cpu")
+    np.testing.assert_array_equal(result["volume"].voxels, expected.volume.voxels)
+    assert result["volume"].spacing == (1.0, 1.0, 2.0)
+    assert result["report"]["method"] == "average"
+    assert result["report"]["slices"] == 12
+
+
+def test_one_process_serves_many_runs(client):
+    first = client.wait(submit(client))
+    processId = client.processId
+    second = client.wait(submit(client))
+    assert client.processId == processId
+    np.testing.assert_array_equal(first["volume"].voxels, second["volume"].voxels)
+
+
+def test_progress_counts_every_slice(client):
+    seen = []
+    client.wait(submit(client, onProgress=lambda done, total, message: seen.append((done, total))))
+    assert seen == sorted(seen)
+    assert seen[-1] == (12, 12)
+
+
+def test_a_transform_reaches_the_worker_linear_or_not(client):
+    shift = sitk.TranslationTransform(3, (2.0, 0.0, 0.0))
+    field = sitk.TransformToDisplacementField(
+        shift, sitk.sitkVectorFloat64, (40, 40, 40), (-20, -20, -5), (2.0, 2.0, 2.0)
+    )
+    fused = [
+        client.wait(submit(client, transform=transform))["volume"].voxels
+        for transform in (shift, sitk.DisplacementFieldTransform(field))
+    ]
+    expected = fuse(
+        volume(0), volume(1, "CT"), method="average", device="cpu", alignment=shift
+    ).volume.voxels
+    np.testing.assert_array_equal(fused[0], expected)
+    assert np.abs(fused[1].astype(int) - expected).max() <= 1
+
+
+def test_a_refusal_of_the_library_arrives_as_the_same_error(client):
+    far = volume(1, "CT")
+    far = Volume(far.voxels, far.spacing, (900.0, 0.0, 0.0), modality="CT")
+    job = client.submit(
+        "fuse", {"reference": volume(), "other": far}, options={"method": "average"}
+    )
+    with pytest.raises(GeometryError, match="do not overlap"):
+        client.wait(job)
+    assert client.wait(submit(client))["report"]["method"] == "average"
+
+
+def test_an_unknown_window_is_refused_with_the_sentence_of_the_library(client):
+    with pytest.raises(InputError, match="is not a window"):
+        client.wait(submit(client, options={"window_reference": "wide"}))
+
+
+def test_the_exchange_folder_is_private_and_empties_itself(client, temporary):
+    job = submit(client)
+    (folder,) = temporary.iterdir()
+    if os.name == "posix":
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    client.wait(job)
+    assert not [file for file in folder.iterdir() if file.name.startswith("fused")]
+
+
+def test_a_volume_is_written_once_for_many_slices_of_a_preview(client, temporary):
+    volumes = {"reference": volume(0), "other": volume(1, "CT")}
+    whole = fuse(*volumes.values(), method="average", device="cpu").volume.voxels
+    (folder, indices) = (None, [])
+    for height in (9.0, 15.2, 31.0):
+        job = client.submit(
+            "preview",
+            volumes,
+            options={"method": "average", "device": "cpu"},
+            point=[6.0, -5.0, height],
+        )
+        result = client.wait(job)
+        indices.append(result["index"])
+        np.testing.assert_array_equal(result["volume"].voxels[0], whole[result["index"]])
+        assert result["volume"].origin[2] == pytest.approx(9.0 + 2.0 * result["index"])
+        (folder,) = temporary.iterdir()
+        assert len(list(folder.glob("input-*.npy"))) == 2
+    assert indices == [0, 3, 11]
+
+
+def test_a_preview_outside_the_reference_is_refused(client):
+    volumes = {"reference": volume(0), "other": volume(1, "CT")}
+    job = client.submit("preview", volumes, options={"method": "average"}, point=[6, -5, 50])
+    with pytest.raises(GeometryError, match="outside the reference"):
+        client.wait(job)
+
+
+def test_the_worker_tells_its_devices(client):
+    described = client.wait(client.submit("describe", {}))
+    assert described["torch"]
+    assert described["devices"][0] == {"name": "cpu", "label": "CPU"}
+
+
+def test_what_libraries_print_goes_to_the_log_and_breaks_nothing(badClient):
+    result = badClient.wait(submit(badClient, "prints"))
+    assert result["report"]["slices"] == 12
+    pump(badClient, lambda: any("a library greets" in line for line in badClient.log))
+
+
+def test_cancel_stops_between_batches_and_keeps_the_process(badClient):
+    job = submit(badClient, "slow", options={"batch_size": 1})
+    seen = []
+    job.onProgress = lambda done, total, message: seen.append(done)
+    pump(badClient, lambda: seen)
+    processId = badClient.processId
+    job.cancel()
+    with pytest.raises(Cancelled):
+        badClient.wait(job)
+    assert len(seen) < 12
+    assert badClient.wait(submit(badClient))["report"]["slices"] == 12
+    assert badClient.processId == processId
+
+
+def test_a_run_that_does_not_answer_a_cancel_is_killed_after_two_seconds(badClient):
+    job = submit(badClient, "hangs")
+    pump(badClient, lambda: "hanging now" in badClient.log)
+    processId = badClient.processId
+    started = time.monotonic()
+    job.cancel()
+    with pytest.raises(Cancelled):
+        badClient.wait(job)
+    assert 1.9 < time.monotonic() - started < 10
+    assert gone(processId)
+    assert badClient.wait(submit(badClient))["report"]["slices"] == 12
+
+
+def test_a_second_cancel_kills_at_once_with_all_children(badClient):
+    job = submit(badClient, "leaves-a-child")
+    pump(badClient, lambda: badClient.processId)
+    worker = psutil.Process(badClient.processId)
+    pump(badClient, worker.children)
+    child = worker.children()[0].pid
+    job.cancel()
+    job.cancel()
+    assert isinstance(job.error, Cancelled)
+    assert gone(worker.pid)
+    assert gone(child)
+
+
+def test_a_crash_gives_one_sentence_and_the_next_run_works(badClient):
+    errors = []
+    job = submit(badClient, "aborts", onError=errors.append)
+    with pytest.raises(WorkerError, match="ended unexpectedly"):
+        badClient.wait(job)
+    assert len(errors) == 1
+    assert badClient.wait(submit(badClient))["report"]["slices"] == 12
+
+
+def test_a_kill_by_the_system_is_told_as_lack_of_memory(badClient):
+    job = submit(badClient, "hangs")
+    pump(badClient, lambda: "hanging now" in badClient.log)
+    os.kill(badClient.processId, signal.SIGKILL)
+    with pytest.raises(WorkerError, match="memory ran out"):
+        badClient.wait(job)
+
+
+def test_running_out_of_memory_gives_a_sentence_and_keeps_the_process(badClient):
+    with pytest.raises(Exception, match="memory"):
+        badClient.wait(submit(badClient, "out-of-memory"))
+    processId = badClient.processId
+    assert badClient.wait(submit(badClient))["report"]["slices"] == 12
+    assert badClient.processId == processId
+
+
+def test_a_defect_is_named_and_its_traceback_goes_to_the_log(badClient):
+    with pytest.raises(WorkerError, match="ZeroDivisionError"):
+        badClient.wait(submit(badClient, "defect"))
+    pump(badClient, lambda: any("divide_by_zero" in line for line in badClient.log))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "not json",
+        '{"v": 2, "id": 1, "event": "result"}',
+        '{"v": 1, "id": 1}',
+        '{"v": 1, "id": 1, "event": "result", "volume": {"file": "../x.npy"}}',
+        '{"v": 1, "id": 1, "event": "result", "volume": 3}',
+    ],
+)
+def test_garbage_on_the_protocol_ends_the_process_with_a_sentence(temporary, answer):
+    client = WorkerClient(SubprocessChild, [sys.executable])
+    script = f"import time; print({answer!r}, flush=True); time.sleep(60)"
+    client._command = [sys.executable, "-c", script]
+    job = submit(client)
+    with pytest.raises(WorkerError, match="broken message"):
+        client.wait(job)
+    client.close()
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_program_that_does_not_exist_gives_a_sentence(temporary):
+    client = WorkerClient(SubprocessChild, [str(temporary / "no-python")])
+    with pytest.raises(WorkerError, match="could not be started"):
+        client.wait(submit(client))
+    assert list(temporary.iterdir()) == []
+
+
+def test_closing_in_mid_run_leaves_neither_process_nor_file(badClient, temporary):
+    errors = []
+    submit(badClient, "hangs", onError=errors.append)
+    pump(badClient, lambda: "hanging now" in badClient.log)
+    processId = badClient.processId
+    badClient.close()
+    assert [type(error) for error in errors] == [Cancelled]
+    assert gone(processId)
+    assert list(temporary.iterdir()) == []
+
+
+def test_closing_before_the_worker_has_reported_leaves_nothing(client, temporary):
+    submit(client)
+    started = client._session.child._process.pid
+    client.close()
+    assert gone(started)
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_worker_whose_client_dies_removes_the_folder_and_leaves(temporary):
+    script = (
+        "import sys, time\n"
+        "sys.path.insert(0, sys.argv[1])\n"
+        "import tempfile; tempfile.tempdir = sys.argv[2]\n"
+        "from MedFusionLib.slicer_app.worker_client import WorkerClient\n"
+        "from MedFusionLib.slicer_app.child_process import SubprocessChild\n"
+        "client = WorkerClient(SubprocessChild, [sys.executable])\n"
+        "client.wait(client.submit('describe', {}))\n"
+        "print(client.processId, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-c", script, str(root), str(temporary)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as parent:
+        worker = int(parent.stdout.readline())
+        assert len(list(temporary.iterdir())) == 1
+        parent.kill()
+    assert gone(worker)
+    assert list(temporary.iterdir()) == []
+
+
+def test_two_clients_do_not_disturb_each_other(client, temporary):
+    second = WorkerClient(SubprocessChild, [sys.executable])
+    one, two = submit(client), submit(second, "maximum")
+    a, b = client.wait(one)["volume"].voxels, second.wait(two)["volume"].voxels
+    assert client.processId != second.processId
+    second.close()
+    assert not np.array_equal(a, b)
+    assert client.wait(submit(client))["report"]["method"] == "average"
+
+
+def test_jobs_handed_over_together_run_one_after_the_other(client):
+    jobs = [submit(client, method) for method in ("average", "maximum", "average")]
+    voxels = [client.wait(job)["volume"].voxels for job in jobs]
+    np.testing.assert_array_equal(voxels[0], voxels[2])
+    assert np.all(voxels[1] >= voxels[0])
