@@ -49,12 +49,7 @@ def describe_overlap(
     ``transform`` maps points of the reference's space to the other's (LPS, mm); with one, the
     frames of reference are taken as reconciled.
     """
-    fraction = max(
-        _covered_share(reference, other, transform),
-        _covered_share(other, reference, transform.GetInverse() if _inverts(transform) else None)
-        if transform is None or _inverts(transform)
-        else 0.0,
-    )
+    fraction = _overlap_fraction(reference, other, transform)
     percent = f"{100 * fraction:.0f} % of the smaller field of view overlaps"
     if fraction == 0:
         return Overlap(NO_OVERLAP, 0.0, "The two volumes do not overlap in space.")
@@ -67,8 +62,16 @@ def describe_overlap(
     return Overlap(OTHER_GRID, fraction, f"Same space, other grid: {percent}.")
 
 
-def _inverts(transform: SimpleITK.Transform | None) -> bool:
-    return transform is not None and transform.IsLinear()
+def _overlap_fraction(
+    reference: Volume, other: Volume, transform: SimpleITK.Transform | None
+) -> float:
+    """The larger of both covered shares, so that a small volume inside a large one counts as 1."""
+    covered = _covered_share(reference, other, transform)
+    if transform is None:
+        return max(covered, _covered_share(other, reference, None))
+    if transform.IsLinear():
+        return max(covered, _covered_share(other, reference, transform.GetInverse()))
+    return covered
 
 
 def frames_differ(reference: Volume, other: Volume) -> bool:

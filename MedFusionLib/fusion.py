@@ -291,12 +291,12 @@ def _fuse_stack(
     def run(batch: Sequence[int]) -> None:
         reference, other = painter.reference_unit(batch), painter.other_unit(batch)
         light = colours.luminance(other) if other.ndim == 4 else other
-        tensors = [
+        anatomical, functional = (
             torch.from_numpy(np.ascontiguousarray(unit))[:, None].to(device)
             for unit in (reference, light)
-        ]
+        )
         with autocast(precision, device):
-            fused = fuse_slices(method, *tensors, slice_indices=batch)
+            fused = fuse_slices(method, anatomical, functional, batch)
         output[_span(batch)] = painter.voxels(fused[:, 0].float().cpu().numpy(), other)
 
     return run

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 MODALITIES = ("MR", "CT", "PET", "SPECT", "unknown")
 WRITABLE_SUFFIXES = (".nrrd", ".nii.gz", ".nii", ".mha", ".mgz")
+MGZ_SUFFIXES = (".mgz", ".mgh")
 IDENTITY_DIRECTIONS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 
 
@@ -176,6 +177,10 @@ def read_volume(
 def _read_file(path: Path) -> Volume:
     import SimpleITK
 
+    if path.name.lower().endswith(MGZ_SUFFIXES):
+        from MedFusionLib.mgz import read_mgz
+
+        return read_mgz(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
@@ -237,20 +242,27 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     The file appears whole or not at all: it is written under a temporary name in the same
     folder and then renamed.
     """
-    import SimpleITK
-
     place = check_writable(path)
-    image = to_image(volume)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".medfusion-") as folder:
         partial = Path(folder) / place.name
-        try:
-            SimpleITK.WriteImage(image, str(partial), useCompression=True)
-        except RuntimeError as error:
-            raise InputError(
-                f"'{place}' could not be written ({_first_line(error)}). Is the disk full, or "
-                "does the format not hold this kind of voxel?"
-            ) from error
+        _write_file(volume, partial, place)
         os.replace(partial, place)
+
+
+def _write_file(volume: Volume, partial: Path, place: Path) -> None:
+    import SimpleITK
+
+    if place.name.lower().endswith(MGZ_SUFFIXES):
+        from MedFusionLib.mgz import write_mgz
+
+        return write_mgz(volume, partial)
+    try:
+        SimpleITK.WriteImage(to_image(volume), str(partial), useCompression=True)
+    except (RuntimeError, TypeError) as error:
+        raise InputError(
+            f"'{place}' could not be written ({_first_line(error)}). Is the disk full, or "
+            "does the format not hold this kind of voxel?"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -51,7 +51,8 @@ def scanner_grid(head: SimpleITK.Image, position: SimpleITK.Transform) -> Simple
     angle = np.radians(GRID_OBLIQUE_DEGREES)
     cosine, sine = np.cos(angle), np.sin(angle)
     directions = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
-    size = [int(np.ceil(n * s / SPACING)) + 8 for n, s in zip(head.GetSize(), head.GetSpacing())]
+    extent = np.array(head.GetSize()) * head.GetSpacing()
+    size = (np.ceil(extent / SPACING).astype(int) + 8).tolist()
     middle = head.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in head.GetSize()])
     centre = np.array(position.TransformPoint(middle))
     grid = SimpleITK.Image(size, SimpleITK.sitkFloat32)
