@@ -28,8 +28,8 @@ MISBEHAVING = Path(__file__).with_name("misbehaving_worker.py")
 def volume(
     seed: int = 0, modality: str = "unknown", spacing: float = 1.0, slices: int = 12
 ) -> Volume:
-    voxels = np.random.default_rng(seed).integers(0, 1000, (slices, 20, 24)).astype(np.int16)
-    return Volume(voxels, (spacing, spacing, 2.0), (5.0, -7.0, 9.0), modality=modality)
+    voxels = np.random.default_rng(seed).integers(0, 1000, (12, 20, 24)).astype(np.int16)
+    return Volume(voxels, (1.0, 1.0, 2.0), (5.0, -7.0, 9.0), modality=modality)
 
 
 @pytest.fixture
