@@ -122,12 +122,22 @@ def fusedNodeFromVolume(
         _setVoxels(outputNode, volume.voxels)
         copyNodeGeometry(referenceNode, outputNode)
         outputNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
-        _setDisplay(outputNode, volume)
+        showWholeRange(outputNode, volume)
         recordProvenance(outputNode, report, referenceNode, otherNode, transformNode)
     finally:
         outputNode.EndModify(wasModifying)
     placeUnderStudyOf(referenceNode, outputNode)
     return outputNode
+
+
+def showWholeRange(volumeNode, volume: Volume) -> None:
+    """Show a fused volume in grey, or in its own colours, with a window that never moves."""
+    if volumeNode.GetDisplayNode() is None:
+        volumeNode.CreateDefaultDisplayNodes()
+    displayNode = volumeNode.GetDisplayNode()
+    displayNode.SetAndObserveColorNodeID(GREY_COLOUR_NODE_ID)
+    displayNode.AutoWindowLevelOff()
+    displayNode.SetWindowLevel(*(COLOUR_WINDOW_LEVEL if volume.is_colour else SCALAR_WINDOW_LEVEL))
 
 
 def _classFor(volume: Volume) -> str:
@@ -154,15 +164,6 @@ def _setVoxels(volumeNode, voxels: np.ndarray) -> None:
     volumeNode.StorableModified()
     if components == 3:
         volumeNode.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeColorRGB)
-
-
-def _setDisplay(volumeNode, volume: Volume) -> None:
-    if volumeNode.GetDisplayNode() is None:
-        volumeNode.CreateDefaultDisplayNodes()
-    displayNode = volumeNode.GetDisplayNode()
-    displayNode.SetAndObserveColorNodeID(GREY_COLOUR_NODE_ID)
-    displayNode.AutoWindowLevelOff()
-    displayNode.SetWindowLevel(*(COLOUR_WINDOW_LEVEL if volume.is_colour else SCALAR_WINDOW_LEVEL))
 
 
 def _refuseWhatIsNoImage(volumeNode) -> None:
