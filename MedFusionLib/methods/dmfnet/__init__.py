@@ -8,5 +8,6 @@ from MedFusionLib.methods.dmfnet.author_weights import (
     head_from_author_state,
     unet_from_author_state,
 )
+from MedFusionLib.methods.dmfnet.method import create
 
-__all__ = ["head_from_author_state", "unet_from_author_state"]
+__all__ = ["create", "head_from_author_state", "unet_from_author_state"]

@@ -8,6 +8,7 @@ noisy one, instead of the step number (Chen et al., "WaveGrad", 2021).
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -261,7 +262,7 @@ class Diffusion:
                 f"DDIM takes 1 to {self.schedule.step_count} steps here, not {step_count}."
             )
         steps = np.linspace(self.schedule.step_count, 0, step_count + 1).round().astype(int)
-        for step, next_step in zip(steps[:-1], steps[1:], strict=True):
+        for step, next_step in pairwise(steps):
             level = self._level(step)
             clean = self.predict_clean(noisy, level)
             noise = noise_from_clean(noisy, clean, level)

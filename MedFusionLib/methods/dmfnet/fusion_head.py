@@ -124,12 +124,20 @@ class FusionLevel(nn.Module):
         )
         self.output = PointwiseThenSpatial(width, width_out)
 
-    def fuse(self, reference_steps: Sequence[Tensor], other_steps: Sequence[Tensor]) -> Tensor:
-        """Return the fused features of this scale alone, (B, width, H, W)."""
-        return self.attention(self.mixing(reference_steps), self.mixing(other_steps))
+    def forward(
+        self,
+        reference_steps: Sequence[Tensor],
+        other_steps: Sequence[Tensor],
+        coarser: Sequence[Tensor],
+    ) -> Tensor:
+        """Return this scale's map (B, width_out, H, W).
 
-    def aggregate(self, fused: Tensor, coarser: Sequence[Tensor]) -> Tensor:
-        """Add what came from the coarser scales (upsampled, nearest scale last)."""
+        Args:
+            reference_steps: features (B, width, H, W) of the reference, one per time step.
+            other_steps: the same of the other image.
+            coarser: the maps of the coarser scales, coarsest first, each upsampled once.
+        """
+        fused = self.attention(self.mixing(reference_steps), self.mixing(other_steps))
         if coarser:
             fused = fused + coarser[-1]
         if self.bridge is not None:
@@ -187,8 +195,9 @@ class FusionHead(nn.Module):
             )
         coarser: list[Tensor] = []
         for scale, level in zip(self.feat_scales, self.levels, strict=True):
-            fused = level.fuse([step[scale] for step in reference], [step[scale] for step in other])
-            fused = level.aggregate(fused, coarser)
+            fused = level(
+                [step[scale] for step in reference], [step[scale] for step in other], coarser
+            )
             if scale != self.feat_scales[-1]:
                 coarser.append(upsample(fused))
         hidden = functional.leaky_relu(self.hidden_convolution(fused), 0.2)

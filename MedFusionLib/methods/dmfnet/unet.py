@@ -189,9 +189,7 @@ class NoiseConditionedUNet(nn.Module):
             x: noisy images (B, in_channel, H, W), H and W multiples of ``2**(depth - 1)``.
             noise_level: (B, 1), the factor of the clean image in ``x``, in (0, 1].
         """
-        for features in self._decode(x, noise_level):
-            pass
-        return self._predict(features)
+        return self.forward_with_features(x, noise_level)[0]
 
     def forward_with_features(self, x: Tensor, noise_level: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the prediction and all decoder features, the last computed one first.

@@ -1,0 +1,187 @@
+"""DM-FNet's two stages as Lightning modules: step, validation score, optimiser."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from MedFusionLib.methods.dmfnet.config import DMFNetConfig, initialise
+from MedFusionLib.methods.dmfnet.diffusion import CleanImageTarget, Diffusion, make_schedule
+from MedFusionLib.methods.dmfnet.losses import (
+    denoising_loss,
+    gradient_loss,
+    intensity_loss,
+    structure_loss,
+)
+from MedFusionLib.methods.dmfnet.method import channels_last, noisy_passes, split_passes
+from MedFusionLib.methods.dmfnet.noise import Source
+from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
+from MedFusionLib.training.asfe_losses import FaithfulLoss, Loss
+from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.dmfnet_denoising import denoising_errors
+from MedFusionLib.training.validation_score import fidelity
+
+Batch = tuple[Tensor, Tensor]
+
+STAGE_ONE_SCHEDULE = ("cosine", 2000)
+VALIDATION_STEPS = (20, 200, 1000)
+"""Steps of the cosine schedule at which the denoiser is judged: hardly, half and very noisy."""
+VALIDATION_SEED = 0
+
+
+def paper_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """The hybrid loss of He et al. for images in [0, 1]: intensity, gradient and structure."""
+    images = [2 * image - 1 for image in (fused, reference, other)]
+    return {
+        "intensity": 1.5 * intensity_loss(*images),
+        "gradient": gradient_loss(*images),
+        "structure": structure_loss(*images),
+    }
+
+
+LOSSES: dict[str, Loss] = {"paper": paper_loss, "faithful": FaithfulLoss()}
+
+
+def _constant(step: int, total_steps: int) -> float:
+    return 1.0
+
+
+def _cosine(step: int, total_steps: int) -> float:
+    return 0.5 * (1 + math.cos(math.pi * min(step / total_steps, 1)))
+
+
+RATES: dict[str, Callable[[int, int], float]] = {"constant": _constant, "cosine": _cosine}
+"""Learning rate as a share of the highest one, by step and number of steps."""
+
+
+class StageTraining(lightning.LightningModule):
+    """What both stages share: Adam with decoupled weight decay and a learning rate curve."""
+
+    def __init__(self, learning_rate: float, rate: str, total_steps: int) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.rate = RATES[rate]
+        self.total_steps = total_steps
+
+    def trained_parameters(self) -> list[nn.Parameter]:
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]
+        optimizer = torch.optim.AdamW(self.trained_parameters(), lr=self.learning_rate)
+        curve = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.rate(step, self.total_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step"}}
+
+
+class DenoiserTraining(StageTraining):
+    """Stage I: the UNet learns to predict the clean slice from a noisy one.
+
+    Batches are (reference, other), (N, 1, H, W) in [0, 1]; both are used as single images.
+    """
+
+    def __init__(
+        self,
+        config: DMFNetConfig,
+        augmentation: Augmentation,
+        learning_rate: float,
+        rate: str,
+        total_steps: int,
+    ) -> None:
+        super().__init__(learning_rate, rate, total_steps)
+        self.unet = config.build_unet()
+        initialise(self.unet)
+        channels_last(self.unet)
+        self.augmentation = augmentation
+        self.diffusion = Diffusion(
+            self.unet, make_schedule(*STAGE_ONE_SCHEDULE), CleanImageTarget()
+        )
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        clean = 2 * torch.cat(self.augmentation(*batch)) - 1
+        schedule = self.diffusion.schedule
+        step = int(torch.randint(1, schedule.step_count + 1, ()))
+        levels = schedule.draw_levels(step, len(clean), torch.default_generator).to(clean)
+        prediction, wanted = self.diffusion.training_pair(clean, torch.randn_like(clean), levels)
+        loss = denoising_loss(prediction.float(), wanted)
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        clean = 2 * torch.cat(batch) - 1
+        errors = denoising_errors(self.diffusion, clean, VALIDATION_STEPS, VALIDATION_SEED)
+        means = {f"dev/error at step {step}": error.mean() for step, error in errors.items()}
+        total = torch.stack(list(means.values())).mean()
+        self.log_dict(means | {"dev/error": total}, batch_size=len(clean), sync_dist=True)
+
+
+class FusionTraining(StageTraining):
+    """Stage II: the head learns to fuse the features of a UNet that stays as it is.
+
+    Batches are (reference, other), (N, 1, H, W) in [0, 1].
+    """
+
+    def __init__(
+        self,
+        config: DMFNetConfig,
+        unet: NoiseConditionedUNet,
+        loss: Loss,
+        augmentation: Augmentation,
+        learning_rate: float,
+        rate: str,
+        total_steps: int,
+    ) -> None:
+        super().__init__(learning_rate, rate, total_steps)
+        self.config = config
+        self.schedule = config.build_schedule()
+        self.unet = channels_last(unet.requires_grad_(False))
+        self.head = config.build_head()
+        initialise(self.head)
+        channels_last(self.head)
+        if config.output != "tanh":
+            # Begin without any correction: that is already the maximum of the sources.
+            nn.init.zeros_(self.head.image_convolution.weight)
+        self.output = config.build_output()
+        self.loss = loss
+        self.augmentation = augmentation
+
+    def train(self, mode: bool = True) -> FusionTraining:
+        """Set the head's mode; the frozen UNet stays in evaluation mode, without drop-out."""
+        super().train(mode)
+        self.unet.eval()
+        return self
+
+    def forward(self, reference: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:
+        def draw_noise(step: int, source: Source) -> tuple[Tensor, Tensor]:
+            noise = torch.randn(reference.shape, generator=generator)
+            return noise, self.schedule.draw_levels(step, len(reference), generator)
+
+        time_steps = self.config.time_steps
+        noisy, levels = noisy_passes(time_steps, reference, other, draw_noise)
+        with torch.no_grad():
+            features = self.unet.features(noisy, levels, self.config.feat_scales)
+        head_map = self.head(*split_passes(features, len(time_steps)))
+        return self.output(head_map.float(), reference, other)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        reference, other = self.augmentation(*batch)
+        fused = self(reference, other, torch.default_generator)
+        # The networks may run in bfloat16, the loss must not: its ratios need the digits.
+        with torch.autocast(self.device.type, enabled=False):
+            terms = self.loss(fused, reference, other)
+        total = torch.stack(list(terms.values())).sum()
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log("train/total", total.detach(), prog_bar=True)
+        return total
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        reference, other = batch
+        generator = torch.Generator().manual_seed(VALIDATION_SEED)
+        scores = fidelity(self(reference, other, generator), reference, other)
+        means = {f"dev/{name}": score.mean() for name, score in scores.items()}
+        total = torch.stack(list(scores.values())).sum(0).mean()
+        self.log_dict(means | {"dev/score": total}, batch_size=len(reference), sync_dist=True)
