@@ -52,9 +52,11 @@ def main() -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
         app()
-    except KeyboardInterrupt:
-        print("Interrupted: nothing was written.", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+    except SystemExit as end:
+        # Typer turns KeyboardInterrupt into this exit code, without a word.
+        if end.code == INTERRUPTED:
+            print("Interrupted: nothing was written.", file=sys.stderr)
+        raise
     except (MedFusionError, ValueError) as error:
         print(f"medfusion: {error}", file=sys.stderr)
         sys.exit(BAD_INPUT)

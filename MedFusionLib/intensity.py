@@ -121,7 +121,7 @@ def head_voxels(volume: Volume) -> np.ndarray:
     sparse = np.ascontiguousarray(volume.voxels[::step, ::step, ::step])
     image = SimpleITK.GetImageFromArray(sparse.astype(np.float32))
     bright = SimpleITK.OtsuThreshold(image, 0, 1)
-    head = SimpleITK.GetArrayViewFromImage(SimpleITK.BinaryFillhole(bright)).astype(bool)
+    head = SimpleITK.GetArrayFromImage(SimpleITK.BinaryFillhole(bright)).astype(bool)
     return sparse[head] if head.any() else sparse.ravel()
 
 

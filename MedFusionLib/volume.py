@@ -6,8 +6,11 @@ head); arrays are numpy's (K, J, I) with I the fastest axis.
 
 from __future__ import annotations
 
+import gzip
+import math
 import os
 import tempfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,11 +184,13 @@ def _read_file(path: Path) -> Volume:
         from MedFusionLib.mgz import read_mgz
 
         return read_mgz(path)
+    _refuse_broken_gzip(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
         reader.ReadImageInformation()
         metadata = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
+        _refuse_short_nifti(metadata, path)
         image = reader.Execute()
     except RuntimeError as error:
         raise InputError(
@@ -194,6 +199,32 @@ def _read_file(path: Path) -> Volume:
         ) from error
     _refuse_label_map(metadata, path)
     return from_image(image, metadata={"source": str(path)} | _file_modality(metadata))
+
+
+def _refuse_broken_gzip(path: Path) -> None:
+    """The NIfTI reader fills what a cut-off .nii.gz lacks with zeros and says nothing."""
+    if path.suffix.lower() != ".gz":
+        return
+    try:
+        with gzip.open(path) as stream:
+            while stream.read(1 << 22):
+                pass
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"'{path}' is truncated or damaged ({error}). Export it again.") from error
+
+
+def _refuse_short_nifti(metadata: Mapping[str, str], path: Path) -> None:
+    """The reader fills what a cut-off .nii lacks with zeros, too."""
+    if path.suffix.lower() != ".nii" or "bitpix" not in metadata:
+        return
+    axes = range(1, int(metadata["dim[0]"]) + 1)
+    voxels = math.prod(int(metadata[f"dim[{axis}]"]) for axis in axes)
+    needed = float(metadata["vox_offset"]) + voxels * int(metadata["bitpix"]) / 8
+    if path.stat().st_size < needed:
+        raise InputError(
+            f"'{path}' is truncated: it holds {path.stat().st_size:,} of {needed:,.0f} bytes. "
+            "Export it again."
+        )
 
 
 def _refuse_label_map(metadata: Mapping[str, Any], path: Path) -> None:

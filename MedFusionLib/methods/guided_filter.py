@@ -7,7 +7,8 @@ for the base and narrowly for the detail.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -43,7 +44,14 @@ def _detail(image: Tensor) -> Tensor:
     return image - _base(image)
 
 
-def _weighted(reference, other, winner, radius, epsilon, layer) -> Tensor:
+def _weighted(
+    reference: Tensor,
+    other: Tensor,
+    winner: Tensor,
+    radius: int,
+    epsilon: float,
+    layer: Callable[[Tensor], Tensor],
+) -> Tensor:
     """Mix one layer of both sources with weights smoothed along their own edges."""
     one = guided_filter(reference, winner, radius, epsilon).clamp(0, 1)
     two = guided_filter(other, 1 - winner, radius, epsilon).clamp(0, 1)
@@ -54,19 +62,27 @@ def _weighted(reference, other, winner, radius, epsilon, layer) -> Tensor:
 
 def saliency(image: Tensor) -> Tensor:
     """Absolute Laplacian, smoothed by a Gaussian (radius 5, σ 5); (N, 1, H, W) of any range."""
-    kernel = image.new_tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
     padded = functional.pad(image, (1, 1, 1, 1), mode="replicate")
-    laplacian = functional.conv2d(padded, kernel.view(1, 1, 3, 3)).abs()
-    return _gaussian(laplacian, SALIENCY_RADIUS, SALIENCY_SIGMA)
+    neighbours = padded[..., :-2, 1:-1] + padded[..., 2:, 1:-1]
+    neighbours = neighbours + padded[..., 1:-1, :-2] + padded[..., 1:-1, 2:]
+    laplacian = (neighbours - 4 * image).abs()
+    offsets = range(-SALIENCY_RADIUS, SALIENCY_RADIUS + 1)
+    taps = [math.exp(-(offset**2) / (2 * SALIENCY_SIGMA**2)) for offset in offsets]
+    smooth = functional.pad(laplacian, (SALIENCY_RADIUS,) * 4, mode="replicate")
+    return _weighted_sum(_weighted_sum(smooth, taps, -2), taps, -1)
 
 
-def _gaussian(image: Tensor, radius: int, sigma: float) -> Tensor:
-    offsets = torch.arange(-radius, radius + 1, dtype=image.dtype, device=image.device)
-    taps = torch.exp(-(offsets**2) / (2 * sigma**2))
-    taps = taps / taps.sum()
-    padded = functional.pad(image, (radius,) * 4, mode="replicate")
-    rows = functional.conv2d(padded, taps.view(1, 1, -1, 1))
-    return functional.conv2d(rows, taps.view(1, 1, 1, -1))
+def _weighted_sum(image: Tensor, taps: list[float], axis: int) -> Tensor:
+    """Normalised filter along one axis, as a sum of shifted images.
+
+    A convolution picks its algorithm by batch size and rounds differently with each; this sum
+    gives a slice the same bits in whatever batch it travels.
+    """
+    length = image.shape[axis] - len(taps) + 1
+    total = taps[0] * image.narrow(axis, 0, length)
+    for start, tap in enumerate(taps[1:], start=1):
+        total = total + tap * image.narrow(axis, start, length)
+    return total / sum(taps)
 
 
 def guided_filter(guide: Tensor, source: Tensor, radius: int, epsilon: float) -> Tensor:

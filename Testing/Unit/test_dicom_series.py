@@ -7,10 +7,11 @@ import tarfile
 import numpy as np
 import pydicom
 import pytest
-from MedFusionLib.errors import InputError
-from MedFusionLib.volume import read_volume
 from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+from MedFusionLib.errors import InputError
+from MedFusionLib.volume import read_volume
 
 
 def write_slice(path, series, pixels, position, orientation=(1, 0, 0, 0, 1, 0), modality="CT"):

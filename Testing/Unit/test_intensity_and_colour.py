@@ -6,11 +6,12 @@ import colorsys
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from MedFusionLib import colour
 from MedFusionLib.errors import InputError
 from MedFusionLib.intensity import choose_window
 from MedFusionLib.volume import Volume
-from PIL import Image
 
 
 def volume(voxels, modality="unknown"):
@@ -43,8 +44,8 @@ def test_mr_percentiles_ignore_the_empty_surroundings():
     voxels[10:30, 10:30, 10:30] = rng.uniform(100, 200, (20, 20, 20))
     window = choose_window(volume(voxels, "MR"))
     head = voxels[10:30, 10:30, 10:30]
-    assert window.low == pytest.approx(np.percentile(head, 1), rel=1e-2)
-    assert window.high == pytest.approx(np.percentile(head, 99.8), rel=1e-2)
+    assert window.low == pytest.approx(np.percentile(head, 1), rel=1e-6)
+    assert window.high == pytest.approx(np.percentile(head, 99.8), rel=1e-6)
 
 
 def test_pet_goes_from_nothing_to_its_maximum():
