@@ -1,0 +1,114 @@
+"""What the panel's combo boxes offer: names that a scene stores, and words that a user reads.
+
+Slicer's parameter node wrapper stores a choice by its name and asks ``label`` for its text. The
+value of a choice is what ``MedFusionLib.fusion.fuse`` takes.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+from MedFusionLib.slicer_app.translation import _
+
+
+class Modality(Enum):
+    """What kind of image a volume is."""
+
+    AUTOMATIC = None
+    MR = "MR"
+    CT = "CT"
+    PET = "PET"
+    SPECT = "SPECT"
+
+    @staticmethod
+    def label(choice: Modality) -> str:
+        """The words in the panel."""
+        return choice.value or _("Automatic")
+
+
+class Window(Enum):
+    """Which stored values become black and white."""
+
+    AUTOMATIC = "auto"
+    DISPLAYED = "displayed"
+    BRAIN = "brain"
+    BONE = "bone"
+    FULL = "full"
+    PERCENTILE = "percentile"
+    MAXIMUM = "maximum"
+    SUV = "suv"
+    STORED_8_BIT = "8bit"
+
+    @staticmethod
+    def label(choice: Window) -> str:
+        """The words in the panel."""
+        return {
+            Window.AUTOMATIC: _("Automatic for the modality"),
+            Window.DISPLAYED: _("As displayed in the slice views"),
+            Window.BRAIN: _("CT brain (level 40, width 80 HU)"),
+            Window.BONE: _("CT bone (level 400, width 2000 HU)"),
+            Window.FULL: _("Full range"),
+            Window.PERCENTILE: _("Percentiles inside the head"),
+            Window.MAXIMUM: _("Zero to maximum"),
+            Window.SUV: _("SUV 0 to 10"),
+            Window.STORED_8_BIT: _("8 bit as stored"),
+        }[choice]
+
+
+class AlignmentChoice(Enum):
+    """How the other volume comes onto the reference."""
+
+    RESAMPLE = "resample"
+    NONE = "none"
+    RIGID = "rigid"
+    AFFINE = "affine"
+    TRANSFORM = "transform"
+
+    @staticmethod
+    def label(choice: AlignmentChoice) -> str:
+        """The words in the panel."""
+        return {
+            AlignmentChoice.RESAMPLE: _("Resample only: the positions are right"),
+            AlignmentChoice.NONE: _("None: both volumes are on one grid"),
+            AlignmentChoice.RIGID: _("Rigid registration"),
+            AlignmentChoice.AFFINE: _("Affine registration"),
+            AlignmentChoice.TRANSFORM: _("Existing transform"),
+        }[choice]
+
+
+class Plane(Enum):
+    """Along which of the patient's planes slices are fused."""
+
+    AXIAL = "axial"
+    CORONAL = "coronal"
+    SAGITTAL = "sagittal"
+
+    @staticmethod
+    def label(choice: Plane) -> str:
+        """The words in the panel."""
+        return {
+            Plane.AXIAL: _("Axial"),
+            Plane.CORONAL: _("Coronal"),
+            Plane.SAGITTAL: _("Sagittal"),
+        }[choice]
+
+
+class Colour(Enum):
+    """How the fused volume is colored."""
+
+    AUTOMATIC = "auto"
+    GREY = "grey"
+    HOT = "hot"
+    RAINBOW = "rainbow"
+    PET_DICOM = "pet-dicom"
+
+    @staticmethod
+    def label(choice: Colour) -> str:
+        """The words in the panel."""
+        return {
+            Colour.AUTOMATIC: _("Automatic: PET and SPECT in color"),
+            Colour.GREY: _("Grayscale"),
+            Colour.HOT: _("Color: hot"),
+            Colour.RAINBOW: _("Color: rainbow"),
+            Colour.PET_DICOM: _("Color: PET-DICOM"),
+        }[choice]

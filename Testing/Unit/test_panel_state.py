@@ -1,0 +1,180 @@
+"""The panel's rules, one by one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from MedFusionLib.alignment import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
+from MedFusionLib.methods import METHODS
+from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
+from MedFusionLib.slicer_app.panel_state import (
+    Inputs,
+    JobState,
+    Options,
+    VolumeFacts,
+    distanceText,
+    methodText,
+    panelState,
+    progressText,
+)
+
+MR = VolumeFacts("T1", "MR")
+PET = VolumeFacts("FDG", "PET")
+READY = Inputs(MR, PET, overlapKind=SAME_GRID, overlapFraction=1.0)
+IDLE = JobState()
+RUNNING = JobState(running=True)
+
+
+def state(inputs=READY, job=IDLE, **options):
+    return panelState(inputs, Options(**options), job)
+
+
+def test_two_volumes_on_one_grid_can_be_fused():
+    shown = state()
+    assert shown.applyEnabled
+    assert shown.applyText == "Apply"
+    assert shown.relationText == "Same grid."
+    assert shown.warnings == ()
+
+
+@pytest.mark.parametrize(
+    ("inputs", "word"),
+    [
+        (Inputs(), "reference volume"),
+        (Inputs(MR), "other volume"),
+        (replace(READY, sameVolume=True), "two different"),
+        (replace(READY, reference=replace(MR, isColour=True)), "color"),
+        (replace(READY, overlapKind=NO_OVERLAP, overlapFraction=0.0), "do not overlap"),
+        (replace(READY, overlapKind=DIFFERENT_FRAMES), "frames of reference"),
+        (replace(READY, outputIsInput=True), "one of the inputs"),
+        (replace(READY, outputIsColour=False), "result is in color"),
+    ],
+)
+def test_what_is_missing_disables_apply_and_is_in_its_tooltip(inputs, word):
+    shown = state(inputs)
+    assert not shown.applyEnabled
+    assert not shown.previewEnabled
+    assert word in shown.applyToolTip
+    assert word in shown.previewToolTip
+
+
+def test_a_grey_result_does_not_fit_a_color_output():
+    shown = state(replace(READY, outputIsColour=True), colour=Colour.GREY)
+    assert "result is grayscale" in shown.applyToolTip
+    assert state(replace(READY, outputIsColour=True)).applyEnabled
+
+
+def test_volumes_on_other_grids_need_more_than_no_alignment():
+    inputs = replace(READY, overlapKind=OTHER_GRID, overlapFraction=0.9)
+    assert "different grids" in state(inputs, alignment=AlignmentChoice.NONE).applyToolTip
+    assert state(inputs).applyEnabled
+    assert "90 %" in state(inputs).relationText
+
+
+@pytest.mark.parametrize("alignment", [AlignmentChoice.RIGID, AlignmentChoice.AFFINE])
+@pytest.mark.parametrize("kind", [NO_OVERLAP, DIFFERENT_FRAMES])
+def test_a_registration_may_start_from_anywhere_but_has_no_preview(alignment, kind):
+    shown = state(replace(READY, overlapKind=kind, overlapFraction=0.0), alignment=alignment)
+    assert shown.applyEnabled
+    assert not shown.previewEnabled
+    assert "Register first" in shown.previewToolTip
+
+
+def test_a_transform_has_to_be_chosen_and_reconciles_frames_of_reference():
+    inputs = replace(READY, overlapKind=DIFFERENT_FRAMES)
+    transform = AlignmentChoice.TRANSFORM
+    assert "Choose the transform" in state(inputs, alignment=transform).applyToolTip
+    assert state(inputs, alignment=transform, hasTransform=True).applyEnabled
+
+
+def test_different_frames_of_reference_can_be_forced_with_a_warning():
+    shown = state(replace(READY, overlapKind=DIFFERENT_FRAMES), force=True)
+    assert shown.applyEnabled
+    assert any("frames of reference" in warning for warning in shown.warnings)
+
+
+def test_nothing_forces_volumes_without_overlap():
+    assert not state(replace(READY, overlapKind=NO_OVERLAP), force=True).applyEnabled
+
+
+def test_little_overlap_warns():
+    inputs = replace(READY, overlapKind=OTHER_GRID, overlapFraction=0.1)
+    assert any("10 %" in warning for warning in state(inputs).warnings)
+
+
+def test_while_running_apply_is_cancel_and_nothing_else_can_be_changed():
+    shown = state(job=RUNNING)
+    assert (shown.applyText, shown.applyEnabled) == ("Cancel", True)
+    assert not shown.inputsEnabled
+    assert not shown.previewEnabled
+    assert shown.progressVisible
+
+
+def test_a_run_can_be_cancelled_even_when_its_inputs_are_gone():
+    assert state(Inputs(), job=RUNNING).applyEnabled
+
+
+def test_a_second_cancel_is_offered_as_cancel_now():
+    shown = state(job=replace(RUNNING, cancelling=True))
+    assert (shown.applyText, shown.applyEnabled) == ("Cancel now", True)
+    assert shown.progressText == "Cancelling..."
+
+
+def test_without_torch_apply_says_that_it_installs_it_and_preview_waits():
+    shown = state(torchInstalled=False)
+    assert shown.applyEnabled
+    assert "PyTorch" in shown.applyToolTip
+    assert not shown.previewEnabled
+
+
+def test_a_gpu_that_torch_cannot_use_is_told():
+    assert state(deviceWarning="This computer has a GPU.").warnings == ("This computer has a GPU.",)
+
+
+def test_a_method_says_when_it_was_not_made_for_the_modality():
+    name = next((n for n, card in METHODS.items() if "SPECT" not in card.modalities), None)
+    if name is None:
+        pytest.skip("every method of this version is made for all modalities")
+    shown = state(replace(READY, other=replace(PET, modality="SPECT")), method=name)
+    assert any("SPECT" in warning for warning in shown.warnings)
+
+
+def test_a_guess_is_shown_as_a_guess_and_an_unknown_asks():
+    guess = replace(MR, modalitySource="guess", modalityReason="guessed from 't1' in the name")
+    assert "guessed" in state(replace(READY, reference=guess)).referenceModalityText
+    unknown = replace(PET, modality="unknown")
+    assert "choose" in state(replace(READY, other=unknown)).otherModalityText
+
+
+def test_every_method_is_told_in_a_sentence_with_its_modalities():
+    for name, card in METHODS.items():
+        assert card.summary in methodText(name)
+        assert all(modality in methodText(name) for modality in card.modalities)
+
+
+def test_progress_tells_slices_rate_and_time_left():
+    job = JobState(True, False, done=30, total=90, message="Fusing slices", seconds=10.0)
+    assert progressText(job) == "30 of 90 slices, 3.0 slices/s, 20 s left"
+    assert progressText(replace(job, doneAtStart=20)) == "30 of 90 slices, 1.0 slices/s, 60 s left"
+    assert "10 min left" in progressText(replace(job, seconds=300.0))
+
+
+def test_other_steps_are_told_by_their_name():
+    job = JobState(True, False, done=1, total=4, message="Registering")
+    assert progressText(job) == "Registering: 25 %"
+    assert progressText(JobState(running=True)) == "Starting..."
+
+
+def test_the_tips_distance_says_inside_or_outside():
+    assert "inside, 3.2 mm" in distanceText(3.21)
+    assert "3.2 mm outside" in distanceText(-3.21)
+    assert "No volume" in distanceText(None)
+
+
+@pytest.mark.parametrize("choices", [Modality, Window, AlignmentChoice, Plane, Colour])
+def test_every_choice_has_its_own_words(choices):
+    labels = [choices.label(choice) for choice in choices]
+    assert all(labels)
+    assert len(set(labels)) == len(labels)
