@@ -275,7 +275,10 @@ class _Painter:
         """Stored values of a fused batch (N, H, W) in [0, 1]."""
         if self.colour_map is None:
             return np.rint(fused * GREY_MAXIMUM).astype(self.dtype)
-        return np.rint(colours.recolour(fused, other) * 255).astype(self.dtype)
+        stored = np.zeros(other.shape, dtype=self.dtype)
+        lit = fused > 0  # a head fills about a third of its slices
+        stored[lit] = np.rint(colours.recolour(fused[lit], other[lit]) * 255)
+        return stored
 
 
 def _span(batch: Sequence[int]) -> slice:
