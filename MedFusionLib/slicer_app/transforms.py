@@ -8,6 +8,8 @@ to reach the resampling as a transform.
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +17,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
+from MedFusionLib.errors import GeometryError
 from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP, nodeGeometry
 
 if TYPE_CHECKING:
@@ -34,7 +37,8 @@ def referenceToOtherTransform(referenceNode, otherNode) -> SimpleITK.Transform |
     reference's grid needs. Linear chains of parents become an ``AffineTransform``; all others
     become a ``DisplacementFieldTransform`` over the reference's grid, with an error there below
     ``FIELD_TOLERANCE``. ``None`` when both nodes have the same parent, so that nothing is between
-    them. The nodes are only read.
+    them. The nodes are only read. Raises ``GeometryError`` when a non-linear transform has to be
+    inverted and folds space, so that it has no inverse.
     """
     referenceParent = referenceNode.GetParentTransformNode()
     otherParent = otherNode.GetParentTransformNode()
@@ -45,7 +49,31 @@ def referenceToOtherTransform(referenceNode, otherNode) -> SimpleITK.Transform |
     linear = vtk.vtkTransform()
     if slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(toOther, linear):
         return _affineTransform(linear.GetMatrix())
-    return _sampledTransform(toOther, referenceNode)
+    with _refusedFailures(toOther):
+        return _sampledTransform(toOther, referenceNode)
+
+
+@contextmanager
+def _refusedFailures(toOther: vtk.vtkGeneralTransform) -> Iterator[None]:
+    """Turns what VTK merely warns of, an inversion that found no point, into an error."""
+    failures: list[str] = []
+    parts = vtk.vtkCollection()
+    slicer.vtkMRMLTransformNode.FlattenGeneralTransform(parts, toOther)
+    transforms = [parts.GetItemAsObject(index) for index in range(parts.GetNumberOfItems())]
+    tags = [
+        transform.AddObserver(vtk.vtkCommand.WarningEvent, lambda *_: failures.append("warned"))
+        for transform in transforms
+    ]
+    try:
+        yield
+    finally:
+        for transform, tag in zip(transforms, tags, strict=True):
+            transform.RemoveObserver(tag)
+    if failures:
+        raise GeometryError(
+            "The non-linear transform between the two volumes folds space and cannot be inverted. "
+            "Use a smoother transform, or harden its inverse onto a copy of the other volume."
+        )
 
 
 def _affineTransform(matrixRas: vtk.vtkMatrix4x4) -> SimpleITK.AffineTransform:

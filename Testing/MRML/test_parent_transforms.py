@@ -9,6 +9,7 @@ import slicer
 import vtk
 
 from MedFusionLib.alignment import resample
+from MedFusionLib.errors import GeometryError
 from MedFusionLib.slicer_app.mrml import addVolumeNode, volumeFromNode
 from MedFusionLib.slicer_app.transforms import FIELD_TOLERANCE, referenceToOtherTransform
 from MedFusionLib.volume import Volume
@@ -122,21 +123,27 @@ def test_a_grid_transform_above_the_other_volume_is_inverted(scene):
         np.testing.assert_allclose(there, point, atol=2 * FIELD_TOLERANCE * min(SPACING))
 
 
-def test_a_b_spline_that_simpleitk_wrote_maps_points_as_in_simpleitk(scene, tmp_path):
+def add_spline(scene, amplitude: float, folder):
+    """Random B-spline that SimpleITK wrote and Slicer read: the transform and its node."""
     spline = SimpleITK.BSplineTransformInitializer(
         SimpleITK.Image([70, 70, 70], SimpleITK.sitkUInt8), [6, 6, 6]
     )
     spline.SetTransformDomainOrigin([-60, -60, -60])
     spline.SetTransformDomainPhysicalDimensions([120, 120, 120])
     spline.SetTransformDomainMeshSize([6, 6, 6])
-    coefficients = np.random.default_rng(3).uniform(-3, 3, len(spline.GetParameters()))
+    count = len(spline.GetParameters())
+    coefficients = np.random.default_rng(3).uniform(-amplitude, amplitude, count)
     spline.SetParameters(coefficients.tolist())
-    SimpleITK.WriteTransform(spline, str(tmp_path / "spline.h5"))
-
+    SimpleITK.WriteTransform(spline, str(folder / "spline.h5"))
     storage = scene.AddNewNodeByClass("vtkMRMLTransformStorageNode")
-    storage.SetFileName(str(tmp_path / "spline.h5"))
-    parent = scene.AddNewNodeByClass("vtkMRMLTransformNode")
-    assert storage.ReadData(parent)
+    storage.SetFileName(str(folder / "spline.h5"))
+    node = scene.AddNewNodeByClass("vtkMRMLTransformNode")
+    assert storage.ReadData(node)
+    return spline, node
+
+
+def test_a_b_spline_that_simpleitk_wrote_maps_points_as_in_simpleitk(scene, tmp_path):
+    spline, parent = add_spline(scene, 3.0, tmp_path)
     reference = add_volume(scene, "reference")
     transform = referenceToOtherTransform(reference, add_volume(scene, "other", parent))
     for point in some_points(reference):
@@ -145,6 +152,14 @@ def test_a_b_spline_that_simpleitk_wrote_maps_points_as_in_simpleitk(scene, tmp_
             spline.TransformPoint(point),
             atol=FIELD_TOLERANCE * min(SPACING),
         )
+
+
+def test_a_b_spline_that_folds_space_is_refused_where_it_has_to_be_inverted(scene, tmp_path):
+    _, parent = add_spline(scene, 60.0, tmp_path)
+    folded, straight = add_volume(scene, "folded", parent), add_volume(scene, "straight")
+    with pytest.raises(GeometryError, match="folds space"):
+        referenceToOtherTransform(folded, straight)
+    assert referenceToOtherTransform(straight, folded) is not None
 
 
 def spot(center: np.ndarray, affine: np.ndarray, shape) -> np.ndarray:
