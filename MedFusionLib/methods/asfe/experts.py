@@ -44,8 +44,9 @@ class SpatialFrequencyExperts(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         # Logits reach the size of dim: too coarse in bfloat16 for a softmax.
         with torch.autocast(maps.device.type, enabled=False):
-            tokens = self.token_norm(maps.float().permute(0, 2, 3, 1).flatten(1, 2))
-            mixed = self._mix(tokens)
+            # Contiguous: attention falls back to a full matrix when components are not neighbours.
+            tokens = maps.float().permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+            mixed = self._mix(self.token_norm(tokens))
         return mixed.unflatten(1, maps.shape[-2:]).permute(0, 3, 1, 2)
 
     def _mix(self, tokens: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def regrouped_spectrum(parts: Tensor) -> Tensor:
-    """``(N, 2C, H, W')`` real and imaginary maps to the complex ``(N, C, H, W')`` they stand for."""
+    """Real and imaginary maps ``(N, 2C, H, W')`` to the complex ``(N, C, H, W')`` they mean."""
     pairs = parts.unflatten(1, (-1, 2)).permute(0, 1, 3, 4, 2)
     return torch.view_as_complex(pairs.contiguous())
 
