@@ -104,12 +104,12 @@ def head_from_author_state(
 
 def load_unet(unet: NoiseConditionedUNet, state: Mapping[str, Tensor]) -> None:
     """Copy a stage-I state under the authors' names into a UNet; errors as above."""
-    _load(unet, _bare(state, UNET_ANCHOR), UNET_RULES)
+    _load(unet, bare_state(state, UNET_ANCHOR), UNET_RULES)
 
 
 def load_head(head: FusionHead, state: Mapping[str, Tensor]) -> None:
     """Copy a stage-II state under the authors' names into a fusion head; errors as above."""
-    _load(head, _bare(state, HEAD_ANCHOR), HEAD_RULES)
+    _load(head, bare_state(state, HEAD_ANCHOR), HEAD_RULES)
 
 
 def _load(network: nn.Module, state: Mapping[str, Tensor], rules: Rules) -> None:
@@ -152,7 +152,7 @@ def _complaint(verb: str, keys: Iterable[str]) -> str:
     return f"{verb} {', '.join(named[:5])}{rest}" if named else ""
 
 
-def _bare(state: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
+def bare_state(state: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:
     """Drop the schedule tables and what wrappers left before the network's own names."""
     prefix = next((key.removesuffix(anchor) for key in state if key.endswith("." + anchor)), "")
     return {
