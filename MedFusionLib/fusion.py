@@ -6,19 +6,24 @@ file or MRML node → Volume → alignment → intensity → slices → method �
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MedFusionLib import alignment as alignments
-from MedFusionLib import colour as colours
 from MedFusionLib import intensity
-from MedFusionLib.device import autocast, choose_device, choose_precision, run_in_batches
+from MedFusionLib.device import choose_device, choose_precision, run_in_batches
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
-from MedFusionLib.slices import fuse_slices, slice_stack
+from MedFusionLib.painting import (
+    SlicePainter,
+    brightest_channel,
+    choose_colour_map,
+    stack_fuser,
+)
+from MedFusionLib.slices import slice_stack
 from MedFusionLib.validation import checked_input
 from MedFusionLib.version import __version__
 from MedFusionLib.volume import Volume, same_grid
@@ -27,9 +32,6 @@ if TYPE_CHECKING:
     import SimpleITK
 
 ALIGNMENTS = ("none", "resample", "rigid", "affine")
-GREY_MAXIMUM = 4095
-"""A scalar result is int16 from 0 to this."""
-FUNCTIONAL = ("PET", "SPECT")
 
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool]
@@ -56,7 +58,7 @@ class Alignment:
 def fuse(
     reference: Volume,
     other: Volume,
-    method: str = DEFAULT_METHOD,
+    method: str | FusionMethod = DEFAULT_METHOD,
     alignment: str | SimpleITK.Transform = "resample",
     device: str = "auto",
     colour: str = "auto",
@@ -76,7 +78,8 @@ def fuse(
 
     ``reference`` (anatomical, usually MR) gives the grid; ``other`` is the CT, PET or SPECT.
 
-    ``alignment``: ``none`` (the grids must be equal), ``resample`` (positions are trusted),
+    ``method`` is a name of the registry, or a method built on ``device`` before, which spares
+    loading its network again. ``alignment``: ``none`` (the grids must be equal), ``resample`` (positions are trusted),
     ``rigid`` or ``affine`` (registered first), or a SimpleITK transform from reference space to
     other space. ``device``: auto, cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT
     through the ``hot`` map, keeps a colour volume's own colours, and fuses the rest in grey;
@@ -90,7 +93,8 @@ def fuse(
     background. Raises ``MedFusionError`` or ``ValueError`` with a sentence for the user.
     """
     started = time.perf_counter()
-    card = method_card(method)
+    name = method if isinstance(method, str) else method.name
+    card = method_card(name)
     chosen = choose_device(device)
     warnings: list[str] = []
     reference = checked_input(reference, "reference", allow_nonfinite, warnings)
@@ -100,17 +104,20 @@ def fuse(
     # Windows come from the volume as measured: resampling blurs extremes and adds empty space.
     windows = (
         intensity.choose_window(reference, window_reference),
-        intensity.choose_window(_grey(other), window_other),
+        intensity.choose_window(brightest_channel(other), window_other),
     )
     aligned = _align(reference, other, alignment, force, warnings, progress, cancel)
     aligned_at = time.perf_counter()
 
     used_precision = choose_precision(precision, chosen.device)
-    fusion_method = create_method(method, chosen.device, **dict(method_options or {}))
-    painter = _Painter(reference, aligned.other, windows, plane, _colour_map(other, colour))
+    if isinstance(method, str):
+        method = create_method(name, chosen.device, **dict(method_options or {}))
+    painter = SlicePainter(
+        reference, aligned.other, windows, plane, choose_colour_map(other, colour)
+    )
     fused = np.zeros((*reference.grid_shape, *painter.components), dtype=painter.dtype)
     output = slice_stack(fused, reference.direction_matrix, plane)
-    batches = _fuse_stack(fusion_method, painter, output, chosen.device, used_precision)
+    batches = stack_fuser(method, painter, output, chosen.device, used_precision)
     for done in run_in_batches(batches, len(output), chosen.device, batch_size, cancel):
         if progress is not None:
             progress(done, len(output), "Fusing slices")
@@ -118,11 +125,11 @@ def fuse(
 
     report = {
         "version": __version__,
-        "method": method,
+        "method": name,
         "method_kind": card.kind,
         "method_options": dict(method_options or {}),
-        "weights_sha256": getattr(fusion_method, "weights_sha256", None),
-        "seed": getattr(fusion_method, "seed", None),
+        "weights_sha256": getattr(method, "weights_sha256", None),
+        "seed": getattr(method, "seed", None),
         "device": str(chosen.device),
         "device_title": chosen.title,
         "precision": used_precision,
@@ -132,7 +139,7 @@ def fuse(
         "reference": _describe(reference, windows[0]),
         "other": _describe(other, windows[1]),
         **aligned.report,
-        "warnings": warnings + _training_warning(card.modalities, other.modality, method),
+        "warnings": warnings + _training_warning(card.modalities, other.modality, name),
         "seconds": {
             "align": aligned_at - started,
             "fuse": finished - aligned_at,
@@ -143,25 +150,6 @@ def fuse(
         reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
     return FusionResult(volume, report, aligned.other)
-
-
-def _grey(volume: Volume) -> Volume:
-    """A colour volume's brightest channel: one window serves all three of its channels."""
-    return replace(volume, voxels=volume.voxels.max(axis=3)) if volume.is_colour else volume
-
-
-def _colour_map(other: Volume, wanted: str) -> str | None:
-    """Name of the colour map, ``own`` for a colour volume, None for a grey result."""
-    if wanted == "grey":
-        return None
-    if other.is_colour:
-        return "own"
-    if wanted != "auto":
-        if wanted not in colours.COLOUR_MAPS:
-            known = ", ".join(("auto", *colours.COLOUR_MAPS))
-            raise InputError(f"There is no colour '{wanted}'. Choose one of: {known}.")
-        return wanted
-    return "hot" if other.modality in FUNCTIONAL else None
 
 
 def _align(
@@ -236,73 +224,6 @@ def _matrix(transform: SimpleITK.Transform | None) -> list[list[float]] | None:
         matrix[:3, axis] = np.array(transform.TransformPoint(np.eye(3)[axis].tolist()))
         matrix[:3, axis] -= matrix[:3, 3]
     return matrix.tolist()
-
-
-class _Painter:
-    """Turns stored voxels of some slices into [0, 1] for a method, and its result into voxels.
-
-    Works on a batch at a time, so that no second copy of a large volume in float is ever made.
-    """
-
-    def __init__(
-        self,
-        reference: Volume,
-        other: Volume,
-        windows: tuple[intensity.Window, intensity.Window],
-        plane: str,
-        colour_map: str | None,
-    ) -> None:
-        directions = reference.direction_matrix
-        self._reference = slice_stack(reference.voxels, directions, plane)
-        self._other = slice_stack(other.voxels, directions, plane)
-        self._windows = windows
-        self.colour_map = colour_map
-        self.components = () if colour_map is None else (3,)
-        self.dtype = np.int16 if colour_map is None else np.uint8
-
-    def reference_unit(self, batch: Sequence[int]) -> np.ndarray:
-        """(N, H, W) float32 in [0, 1]."""
-        return self._windows[0].to_unit(self._reference[_span(batch)])
-
-    def other_unit(self, batch: Sequence[int]) -> np.ndarray:
-        """(N, H, W), or (N, H, W, 3) for a volume that is shown in colour."""
-        unit = self._windows[1].to_unit(self._other[_span(batch)])
-        if self.colour_map is None:
-            return colours.luminance(unit) if unit.ndim == 4 else unit
-        return unit if self.colour_map == "own" else colours.apply_colour_map(unit, self.colour_map)
-
-    def voxels(self, fused: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Stored values of a fused batch (N, H, W) in [0, 1]."""
-        if self.colour_map is None:
-            return np.rint(fused * GREY_MAXIMUM).astype(self.dtype)
-        stored = np.zeros(other.shape, dtype=self.dtype)
-        lit = fused > 0  # a head fills about a third of its slices
-        stored[lit] = np.rint(colours.recolour(fused[lit], other[lit]) * 255)
-        return stored
-
-
-def _span(batch: Sequence[int]) -> slice:
-    return slice(batch[0], batch[-1] + 1)
-
-
-def _fuse_stack(
-    method: FusionMethod, painter: _Painter, output: np.ndarray, device: Any, precision: str
-) -> Callable[[Sequence[int]], None]:
-    """A function that fuses the slices of one batch into the output stack."""
-    import torch
-
-    def run(batch: Sequence[int]) -> None:
-        reference, other = painter.reference_unit(batch), painter.other_unit(batch)
-        light = colours.luminance(other) if other.ndim == 4 else other
-        anatomical, functional = (
-            torch.from_numpy(np.ascontiguousarray(unit))[:, None].to(device)
-            for unit in (reference, light)
-        )
-        with autocast(precision, device):
-            fused = fuse_slices(method, anatomical, functional, batch)
-        output[_span(batch)] = painter.voxels(fused[:, 0].float().cpu().numpy(), other)
-
-    return run
 
 
 def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:

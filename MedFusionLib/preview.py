@@ -15,8 +15,13 @@ from MedFusionLib import alignment as alignments
 from MedFusionLib import intensity
 from MedFusionLib.device import choose_device, choose_precision
 from MedFusionLib.errors import GeometryError
-from MedFusionLib.fusion import _colour_map, _fuse_stack, _grey, _Painter
 from MedFusionLib.methods import create_method
+from MedFusionLib.painting import (
+    SlicePainter,
+    brightest_channel,
+    choose_colour_map,
+    stack_fuser,
+)
 from MedFusionLib.slices import nearest_axes, slice_stack
 from MedFusionLib.validation import checked_input
 from MedFusionLib.volume import Volume
@@ -48,12 +53,12 @@ class SlicePreview:
         device = choose_device(options.get("device", "auto")).device
         windows = (
             intensity.choose_window(self.reference, options.get("window_reference")),
-            intensity.choose_window(_grey(other), options.get("window_other")),
+            intensity.choose_window(brightest_channel(other), options.get("window_other")),
         )
         alignments.refuse_bad_overlap(alignments.describe_overlap(reference, other, transform))
         aligned = alignments.resample(other, reference, transform)
-        colour_map = _colour_map(other, options.get("colour", "auto"))
-        painter = _Painter(self.reference, aligned, windows, self._plane, colour_map)
+        colour_map = choose_colour_map(other, options.get("colour", "auto"))
+        painter = SlicePainter(self.reference, aligned, windows, self._plane, colour_map)
         # Zeros take no memory before they are written, so this costs one slice at a time.
         self._fused = np.zeros((*reference.grid_shape, *painter.components), painter.dtype)
         stack = slice_stack(self._fused, self.reference.direction_matrix, self._plane)
@@ -61,7 +66,7 @@ class SlicePreview:
             options["method"], device, **dict(options.get("method_options") or {})
         )
         precision = choose_precision(options.get("precision", "auto"), device)
-        self._run = _fuse_stack(method, painter, stack, device, precision)
+        self._run = stack_fuser(method, painter, stack, device, precision)
         self._places = _places_of_slices(self.reference, self._plane)
 
     def at(self, point: tuple[float, float, float]) -> tuple[Volume, int]:
