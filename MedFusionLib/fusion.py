@@ -21,6 +21,7 @@ from MedFusionLib.painting import (
     SlicePainter,
     brightest_channel,
     choose_colour_map,
+    empty_result,
     stack_fuser,
 )
 from MedFusionLib.slices import slice_stack
@@ -79,9 +80,9 @@ def fuse(
     ``reference`` (anatomical, usually MR) gives the grid; ``other`` is the CT, PET or SPECT.
 
     ``method`` is a name of the registry, or a method built on ``device`` before, which spares
-    loading its network again. ``alignment``: ``none`` (the grids must be equal), ``resample`` (positions are trusted),
-    ``rigid`` or ``affine`` (registered first), or a SimpleITK transform from reference space to
-    other space. ``device``: auto, cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT
+    loading its network again. ``alignment``: ``none`` (the grids must be equal), ``resample``
+    (positions are trusted), ``rigid`` or ``affine`` (registered first), or a SimpleITK transform
+    from reference space to other space. ``device``: auto, cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT
     through the ``hot`` map, keeps a colour volume's own colours, and fuses the rest in grey;
     ``grey`` or the name of a colour map overrides it. ``plane``: axial, coronal or sagittal.
     Windows: see ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by
@@ -96,11 +97,15 @@ def fuse(
     name = method if isinstance(method, str) else method.name
     card = method_card(name)
     chosen = choose_device(device)
+    used_precision = choose_precision(precision, chosen.device)
     warnings: list[str] = []
     reference = checked_input(reference, "reference", allow_nonfinite, warnings)
     other = checked_input(other, "other", allow_nonfinite, warnings)
     if reference.is_colour:
         raise InputError("The reference volume is a colour image. Choose a scalar MR or CT volume.")
+    colour_map = choose_colour_map(other, colour)
+    fused = empty_result(reference, colour_map)
+    output = slice_stack(fused, reference.direction_matrix, plane)
     # Windows come from the volume as measured: resampling blurs extremes and adds empty space.
     windows = (
         intensity.choose_window(reference, window_reference),
@@ -109,33 +114,24 @@ def fuse(
     aligned = _align(reference, other, alignment, force, warnings, progress, cancel)
     aligned_at = time.perf_counter()
 
-    used_precision = choose_precision(precision, chosen.device)
     if isinstance(method, str):
         method = create_method(name, chosen.device, **dict(method_options or {}))
-    painter = SlicePainter(
-        reference, aligned.other, windows, plane, choose_colour_map(other, colour)
-    )
-    fused = np.zeros((*reference.grid_shape, *painter.components), dtype=painter.dtype)
-    output = slice_stack(fused, reference.direction_matrix, plane)
-    batches = stack_fuser(method, painter, output, chosen.device, used_precision)
-    for done in run_in_batches(batches, len(output), chosen.device, batch_size, cancel):
+    painter = SlicePainter(reference, aligned.other, windows, plane, colour_map)
+    run = stack_fuser(method, painter, output, chosen.device, used_precision)
+    for done in run_in_batches(run, len(output), chosen.device, batch_size, cancel):
         if progress is not None:
             progress(done, len(output), "Fusing slices")
     finished = time.perf_counter()
 
     report = {
         "version": __version__,
-        "method": name,
-        "method_kind": card.kind,
-        "method_options": dict(method_options or {}),
-        "weights_sha256": getattr(method, "weights_sha256", None),
-        "seed": getattr(method, "seed", None),
+        **_describe_method(method, method_options),
         "device": str(chosen.device),
         "device_title": chosen.title,
         "precision": used_precision,
         "plane": plane,
         "slices": len(output),
-        "colour": painter.colour_map or "grey",
+        "colour": colour_map or "grey",
         "reference": _describe(reference, windows[0]),
         "other": _describe(other, windows[1]),
         **aligned.report,
@@ -150,6 +146,16 @@ def fuse(
         reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
     return FusionResult(volume, report, aligned.other)
+
+
+def _describe_method(method: FusionMethod, options: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {
+        "method": method.name,
+        "method_kind": method_card(method.name).kind,
+        "method_options": dict(options or {}),
+        "weights_sha256": getattr(method, "weights_sha256", None),
+        "seed": getattr(method, "seed", None),
+    }
 
 
 def _align(

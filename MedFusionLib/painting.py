@@ -40,6 +40,13 @@ def choose_colour_map(other: Volume, wanted: str) -> str | None:
     return "hot" if other.modality in FUNCTIONAL else None
 
 
+def empty_result(reference: Volume, colour_map: str | None) -> np.ndarray:
+    """Zeros on the reference's grid: int16 for a grey result, uint8 (…, 3) for a colour one."""
+    if colour_map is None:
+        return np.zeros(reference.grid_shape, dtype=np.int16)
+    return np.zeros((*reference.grid_shape, 3), dtype=np.uint8)
+
+
 class SlicePainter:
     """Turns stored voxels of some slices into [0, 1] for a method, and its result into voxels.
 
@@ -59,8 +66,6 @@ class SlicePainter:
         self._other = slice_stack(other.voxels, directions, plane)
         self._windows = windows
         self.colour_map = colour_map
-        self.components = () if colour_map is None else (3,)
-        self.dtype = np.int16 if colour_map is None else np.uint8
 
     def reference_unit(self, batch: Sequence[int]) -> np.ndarray:
         """(N, H, W) float32 in [0, 1]."""
@@ -76,8 +81,8 @@ class SlicePainter:
     def voxels(self, fused: np.ndarray, other: np.ndarray) -> np.ndarray:
         """Stored values of a fused batch (N, H, W) in [0, 1]."""
         if self.colour_map is None:
-            return np.rint(fused * GREY_MAXIMUM).astype(self.dtype)
-        stored = np.zeros(other.shape, dtype=self.dtype)
+            return np.rint(fused * GREY_MAXIMUM).astype(np.int16)
+        stored = np.zeros(other.shape, dtype=np.uint8)
         lit = fused > 0  # a head fills about a third of its slices
         stored[lit] = np.rint(colours.recolour(fused[lit], other[lit]) * 255)
         return stored

@@ -20,6 +20,7 @@ from MedFusionLib.painting import (
     SlicePainter,
     brightest_channel,
     choose_colour_map,
+    empty_result,
     stack_fuser,
 )
 from MedFusionLib.slices import nearest_axes, slice_stack
@@ -60,7 +61,7 @@ class SlicePreview:
         colour_map = choose_colour_map(other, options.get("colour", "auto"))
         painter = SlicePainter(self.reference, aligned, windows, self._plane, colour_map)
         # Zeros take no memory before they are written, so this costs one slice at a time.
-        self._fused = np.zeros((*reference.grid_shape, *painter.components), painter.dtype)
+        self._fused = empty_result(self.reference, colour_map)
         stack = slice_stack(self._fused, self.reference.direction_matrix, self._plane)
         method = create_method(
             options["method"], device, **dict(options.get("method_options") or {})
