@@ -82,13 +82,13 @@ def fuse(
     ``method`` is a name of the registry, or a method built on ``device`` before, which spares
     loading its network again. ``alignment``: ``none`` (the grids must be equal), ``resample``
     (positions are trusted), ``rigid`` or ``affine`` (registered first), or a SimpleITK transform
-    from reference space to other space. ``device``: auto, cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT
-    through the ``hot`` map, keeps a colour volume's own colours, and fuses the rest in grey;
-    ``grey`` or the name of a colour map overrides it. ``plane``: axial, coronal or sagittal.
-    Windows: see ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by
-    the background; ``force`` goes on where the frames of reference differ or a registration
-    failed. ``progress(done, total, message)`` is told after each batch, ``cancel()`` is asked
-    before each.
+    from reference space to other space. ``device``: auto, cpu, cuda:0, … ``colour``: ``auto``
+    shows PET and SPECT through the ``hot`` map, keeps a colour volume's own colours, and fuses
+    the rest in grey; ``grey`` or the name of a colour map overrides it. ``plane``: axial,
+    coronal or sagittal. Windows: see ``intensity.choose_window``. ``allow_nonfinite`` replaces
+    NaN and infinity by the background; ``force`` goes on where the frames of reference differ or
+    a registration failed. ``progress(done, total, message)`` is told after each batch,
+    ``cancel()`` is asked before each.
 
     Returns a volume of int16 0 … 4095 (grey) or uint8 RGB, exactly 0 where both sources show
     background. Raises ``MedFusionError`` or ``ValueError`` with a sentence for the user.
