@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from MedFusionLib.commands import train_dmfnet
+
 app = typer.Typer(help="Train a learned method.", no_args_is_help=True)
 
 
@@ -54,3 +56,9 @@ def train_asfe(
     )
     weights = train(settings, output, Hardware(accelerator, devices, num_nodes, precision), resume)
     print(f"Wrote {weights}")
+
+
+app.command("dmfnet-stage1")(train_dmfnet.train_stage_one)
+app.command("dmfnet-stage2")(train_dmfnet.train_stage_two)
+app.command("dmfnet-denoising")(train_dmfnet.write_denoising_curve)
+app.command("dmfnet-samples")(train_dmfnet.write_samples)

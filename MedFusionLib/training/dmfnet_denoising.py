@@ -3,13 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import torch
+from PIL import Image
 from torch import Tensor
 
-from MedFusionLib.methods.dmfnet.diffusion import Diffusion, NoiseSchedule, add_noise
+from MedFusionLib.errors import InputError
+from MedFusionLib.methods.dmfnet.diffusion import (
+    CleanImageTarget,
+    Diffusion,
+    NoiseSchedule,
+    add_noise,
+    make_schedule,
+)
+from MedFusionLib.methods.dmfnet.weights_file import read_unet
+from MedFusionLib.training.data import read_pairs, validation_loader
+
+STAGE_ONE_SCHEDULE = ("cosine", 2000)
+BATCH_SIZE = 8
 
 CURVE_STEPS = (5, 10, 20, 50, 100, 200, 400, 600, 800, 1000, 1200, 1400, 1600, 1800, 1950)
 
@@ -85,3 +99,46 @@ def sample_images(
     *_, images = diffusion.ddim_steps(noise, step_count)
     unit = ((images[:, 0] + 1) / 2).clamp(0, 1)
     return (unit * 255).round().to(torch.uint8).numpy()
+
+
+def stage_one_diffusion(unet_file: Path) -> Diffusion:
+    """Return the diffusion process of a trained UNet, with the schedule it was trained on.
+
+    Raises:
+        WeightsError: if the file holds no UNet of DM-FNet.
+    """
+    unet, _ = read_unet(unet_file)
+    return Diffusion(unet.eval(), make_schedule(*STAGE_ONE_SCHEDULE), CleanImageTarget())
+
+
+def write_curve(
+    data: Path, unet_file: Path, table: Path, split: str, every_nth_pair: int, seed: int
+) -> None:
+    """Write the denoising curve over both images of a split's pairs as CSV or JSON.
+
+    Raises:
+        InputError: for missing data or a table that is neither .csv nor .json.
+        WeightsError: if the file holds no UNet of DM-FNet.
+    """
+    if table.suffix not in (".csv", ".json"):
+        raise InputError(f"The curve is written as .csv or .json, not as '{table.name}'.")
+    pairs = read_pairs(data, split)[::every_nth_pair]
+    batches = [2 * torch.cat(batch) - 1 for batch in validation_loader(pairs, BATCH_SIZE)]
+    curve = denoising_curve(stage_one_diffusion(unet_file), batches, CURVE_STEPS, seed)
+    if table.suffix == ".csv":
+        curve.to_csv(table, index=False)
+    else:
+        curve.to_json(table, orient="records", indent=2)
+
+
+def write_sample_sheet(
+    unet_file: Path, picture: Path, count: int, side: int, step_count: int, seed: int
+) -> None:
+    """Write newly drawn images, side by side, as one grey PNG.
+
+    Raises:
+        WeightsError: if the file holds no UNet of DM-FNet.
+        ValueError: for a side that is no multiple of the UNet's stride.
+    """
+    images = sample_images(stage_one_diffusion(unet_file), count, side, step_count, seed)
+    Image.fromarray(np.concatenate(list(images), axis=1)).save(picture)

@@ -22,12 +22,11 @@ from MedFusionLib.methods.dmfnet.noise import Source
 from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
 from MedFusionLib.training.asfe_losses import FaithfulLoss, Loss
 from MedFusionLib.training.augmentation import Augmentation
-from MedFusionLib.training.dmfnet_denoising import denoising_errors
+from MedFusionLib.training.dmfnet_denoising import STAGE_ONE_SCHEDULE, denoising_errors
 from MedFusionLib.training.validation_score import fidelity
 
 Batch = tuple[Tensor, Tensor]
 
-STAGE_ONE_SCHEDULE = ("cosine", 2000)
 VALIDATION_STEPS = (20, 200, 1000)
 """Steps of the cosine schedule at which the denoiser is judged: hardly, half and very noisy."""
 VALIDATION_SEED = 0

@@ -18,6 +18,7 @@ from MedFusionLib.methods.dmfnet.author_weights import (
 )
 from MedFusionLib.methods.dmfnet.config import DMFNetConfig
 from MedFusionLib.methods.dmfnet.weights_file import write_weights
+from MedFusionLib.volume import refuse_unwritable_folder
 
 PAPER = DMFNetConfig()
 
@@ -46,6 +47,7 @@ def import_checkpoints(
     Raises:
         WeightsError: if a file cannot be read safely, or naming the keys that do not fit.
     """
+    refuse_unwritable_folder(output.parent)
     unet_state = bare_state(read_checkpoint(unet_file), UNET_ANCHOR)
     head_state = bare_state(read_checkpoint(head_file), HEAD_ANCHOR)
     config = configuration_of(unet_state, tuple(time_steps), norm_groups)
