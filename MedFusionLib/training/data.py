@@ -116,8 +116,6 @@ def balanced_weights(pairs: list[SlicePair]) -> list[float]:
     return [1 / (in_patient[pair.set, pair.patient] * patients[pair.set]) for pair in pairs]
 
 
-def validation_loader(
-    pairs: list[SlicePair], batch_size: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
+def validation_loader(pairs: list[SlicePair], batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
     """Every pair once, in order."""
     return DataLoader(PairDataset(pairs), batch_size=batch_size)

@@ -2,6 +2,7 @@
 
 from MedFusionLib.methods.asfe.architecture import PRESETS, Architecture
 from MedFusionLib.methods.asfe.author_weights import from_author_state
+from MedFusionLib.methods.asfe.method import create
 from MedFusionLib.methods.asfe.network import ASFEFusion
 
-__all__ = ["PRESETS", "ASFEFusion", "Architecture", "from_author_state"]
+__all__ = ["PRESETS", "ASFEFusion", "Architecture", "create", "from_author_state"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,6 +13,13 @@ from torch import Tensor
 from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods.asfe.architecture import LEVELS, PRESETS, Architecture
 from MedFusionLib.methods.asfe.network import ASFEFusion
+from MedFusionLib.methods.asfe.weight_file import (
+    empty_network,
+    network_from_state,
+    refuse_other_keys,
+    save_network,
+    stored_keys,
+)
 
 _PAPER = PRESETS["paper"]
 
@@ -21,7 +30,6 @@ _DEAD = re.compile(
     r"|encoder\.block1\.down_anti\.filt"
     r"|.*\.num_batches_tracked"
 )
-_COUNTER = "num_batches_tracked"
 
 # From our names to theirs, applied in this order after levels count from 1.
 _RENAMES = tuple(
@@ -80,21 +88,43 @@ def from_author_state(
     never reach the result are dropped. Raises ``WeightsError`` naming keys that are missing,
     unexpected or of another shape.
     """
-    network = _without_memory(_architecture(state, tuple(widths), patch, dim, heads))
-    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(_COUNTER)}
-    own_keys = {author_key(key): key for key in network.state_dict() if key not in counters}
-    _check_keys(
-        state, {author: network.state_dict()[own].shape for author, own in own_keys.items()}
-    )
-    weights = {own: state[author].detach().clone() for author, own in own_keys.items()}
-    network.load_state_dict(weights | counters, assign=True)
-    return network.requires_grad_().eval()
+    architecture = _architecture(state, tuple(widths), patch, dim, heads)
+    expected = stored_keys(empty_network(architecture))
+    own_keys = {author_key(key): key for key in expected}
+    live = {key: tensor for key, tensor in state.items() if not _is_dead(key)}
+    refuse_other_keys(live, {author: expected[own] for author, own in own_keys.items()})
+    return network_from_state({own_keys[key]: value for key, value in live.items()}, architecture)
 
 
-def _without_memory(architecture: Architecture) -> ASFEFusion:
-    # Drawing 176 million random numbers only to overwrite them takes seconds.
-    with torch.device("meta"):
-        return ASFEFusion(architecture)
+def import_checkpoint(
+    checkpoint: Path, target: Path, widths: Sequence[int], patch: int, dim: int, heads: int
+) -> None:
+    """Turn a checkpoint of the authors (``torch.save`` of a state dict) into our weight file.
+
+    Nothing in the checkpoint is executed: it is read as tensors and plain containers only.
+    Raises ``WeightsError`` for anything that is no state dict or does not fit.
+    """
+    save_network(from_author_state(read_state(checkpoint), widths, patch, dim, heads), target)
+
+
+def read_state(checkpoint: Path) -> dict[str, Tensor]:
+    """The state dict in a file of the authors, on the CPU."""
+    if not checkpoint.is_file():
+        raise WeightsError(f"There is no checkpoint {checkpoint}.")
+    try:
+        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
+        raise WeightsError(
+            f"{checkpoint} cannot be read as weights alone; it was not loaded, because it could "
+            "run code. Save only the network's state_dict() with torch.save."
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"{checkpoint} holds no state dict: names and tensors were expected.")
+    return state
+
+
+def _is_dead(author_name: str) -> bool:
+    return _DEAD.fullmatch(author_name) is not None
 
 
 def _architecture(
@@ -124,19 +154,3 @@ def _shape(state: Mapping[str, Tensor], key: str) -> torch.Size:
             f"missing keys: {key} (and maybe more)."
         )
     return state[key].shape
-
-
-def _check_keys(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    """Compare key by key; every expected key is one of the authors'."""
-    problems = {
-        "missing": [key for key in expected if key not in state],
-        "unexpected": [key for key in state if key not in expected and not _DEAD.fullmatch(key)],
-        "of another shape than the given widths ask for": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(shape)}"
-            for key, shape in expected.items()
-            if key in state and state[key].shape != shape
-        ],
-    }
-    found = [f"{kind} keys: {', '.join(keys)}" for kind, keys in problems.items() if keys]
-    if found:
-        raise WeightsError(f"The checkpoint does not fit ASFE-Fusion; {'; '.join(found)}.")

@@ -1,0 +1,59 @@
+"""``medfusion import-weights``: checkpoints of the papers' authors into our weight files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from MedFusionLib.errors import InputError
+
+app = typer.Typer(
+    help="Turn a checkpoint of a paper's authors into a MedFusion weight file.",
+    no_args_is_help=True,
+)
+
+
+@app.callback()
+def group() -> None:
+    """Turn a checkpoint of a paper's authors into a MedFusion weight file."""
+
+
+@app.command("asfe")
+def import_asfe(
+    checkpoint: Path = typer.Argument(..., help="File of torch.save(network.state_dict(), FILE)."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+    widths: str = typer.Option("64,112,160,208,256", help="Widths of stem and four levels."),
+    patch: int = typer.Option(16, min=1, help="Patch side of the spatial fusion, in pixels."),
+    dim: int = typer.Option(256, min=1, help="Length of a patch token."),
+    heads: int = typer.Option(8, min=1, help="Attention heads."),
+) -> None:
+    """Import a checkpoint of ASFE-Fusion; the defaults are the published widths."""
+    from MedFusionLib.methods.asfe.author_weights import import_checkpoint
+
+    import_checkpoint(checkpoint, output, _numbers(widths), patch, dim, heads)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
+@app.command("dmfnet")
+def import_dmfnet(
+    unet: Path = typer.Option(..., help="Stage-I checkpoint, such as I630000_E14000_gen.pth."),
+    head: Path = typer.Option(..., help="Stage-II checkpoint, such as MIF.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+    time_steps: str = typer.Option("5,10,20", help="Noise steps the head was trained with."),
+    norm_groups: int = typer.Option(32, min=1, help="Groups of the UNet's normalisations."),
+) -> None:
+    """Import both checkpoints of DM-FNet; widths and depth follow from the files."""
+    from MedFusionLib.methods.dmfnet.import_checkpoints import import_checkpoints
+
+    import_checkpoints(unet, head, output, _numbers(time_steps), norm_groups)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(
+            f"'{text}' is no list of whole numbers. Write them like 64,112,160."
+        ) from error

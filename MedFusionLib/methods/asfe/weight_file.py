@@ -1,0 +1,106 @@
+"""Our own weight files of ASFE-Fusion: safetensors with the architecture in the header."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from MedFusionLib.errors import WeightsError
+from MedFusionLib.methods.asfe.architecture import Architecture, from_config
+from MedFusionLib.methods.asfe.network import ASFEFusion
+
+_COUNTER = "num_batches_tracked"
+
+
+def empty_network(architecture: Architecture) -> ASFEFusion:
+    """A network without memory, whose tensors must still be assigned.
+
+    Drawing 176 million random numbers only to overwrite them takes seconds.
+    """
+    with torch.device("meta"):
+        return ASFEFusion(architecture)
+
+
+def stored_keys(network: ASFEFusion) -> dict[str, torch.Size]:
+    """Names and shapes of what a weight file holds: all but the counters of batches."""
+    state = network.state_dict()
+    return {key: value.shape for key, value in state.items() if not key.endswith(_COUNTER)}
+
+
+def network_from_state(state: Mapping[str, Tensor], architecture: Architecture) -> ASFEFusion:
+    """Network in evaluation mode, float32, from tensors under our names.
+
+    Raises ``WeightsError`` naming what is missing, unexpected or of another shape.
+    """
+    network = empty_network(architecture)
+    refuse_other_keys(state, stored_keys(network))
+    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(_COUNTER)}
+    weights = {key: tensor.detach().clone().float() for key, tensor in state.items()}
+    network.load_state_dict(weights | counters, assign=True)
+    # Assigned tensors carry their own flag, and loaded ones need no gradient.
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return network.eval()
+
+
+def refuse_other_keys(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
+    """Raise ``WeightsError`` unless ``state`` has exactly the expected keys and shapes."""
+    problems = {
+        "missing": [key for key in expected if key not in state],
+        "unexpected": [key for key in state if key not in expected],
+        "of another shape than the given widths ask for": [
+            f"{key} {tuple(state[key].shape)} instead of {tuple(shape)}"
+            for key, shape in expected.items()
+            if key in state and state[key].shape != shape
+        ],
+    }
+    found = [f"keys {kind}: {', '.join(keys)}" for kind, keys in problems.items() if keys]
+    if found:
+        raise WeightsError(f"The weights do not fit ASFE-Fusion; {'; '.join(found)}.")
+
+
+def save_network(network: ASFEFusion, path: Path) -> None:
+    """Write a network's weights and architecture, whole or not at all."""
+    state = network.state_dict()
+    tensors = {key: state[key].contiguous() for key in stored_keys(network)}
+    header = {"architecture": json.dumps(network.architecture.as_config())}
+    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".medfusion-")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(save(tensors, metadata=header))
+        os.replace(partial, path)
+    except BaseException:
+        os.unlink(partial)
+        raise
+
+
+def load_network(path: Path) -> tuple[ASFEFusion, str]:
+    """Network from a file that :func:`save_network` wrote, and the file's SHA-256."""
+    if not path.is_file():
+        raise WeightsError(f"There is no weight file {path}.")
+    content = path.read_bytes()
+    try:
+        tensors = load(content)
+        config = json.loads(_header(content)["architecture"])
+    except (SafetensorError, KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{path} is no weight file of ASFE-Fusion. Make one from a checkpoint of the authors "
+            "with: medfusion import-weights asfe."
+        ) from error
+    sha256 = hashlib.sha256(content).hexdigest()
+    return network_from_state(tensors, from_config(config)), sha256
+
+
+def _header(content: bytes) -> dict[str, str]:
+    """Metadata of a safetensors file: JSON after eight bytes that hold its length."""
+    length = int.from_bytes(content[:8], "little")
+    return json.loads(content[8 : 8 + length]).get("__metadata__", {})
