@@ -15,8 +15,9 @@ import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk
 
 from MedFusionLib.errors import GeometryError, InputError
-from MedFusionLib.fusion import GREY_MAXIMUM, fuse
+from MedFusionLib.fusion import fuse
 from MedFusionLib.modality import with_modality
+from MedFusionLib.painting import GREY_MAXIMUM
 from MedFusionLib.slicer_app.geometry import copyNodeGeometry, nodeGeometry, setNodeGeometry
 from MedFusionLib.slicer_app.provenance import (
     dicomMetadata,

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw, ImageFont
 from vtk.util.numpy_support import vtk_to_numpy
 
 from MedFusionLib.colour import apply_colour_map
-from MedFusionLib.fusion import FUNCTIONAL
+from MedFusionLib.painting import FUNCTIONAL
 from MedFusionLib.slicer_app.mrml import addVolumeNode, showWholeRange
 from MedFusionLib.volume import Volume
 
