@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from MedFusionLib.commands import batch, demo, fuse, methods
+from MedFusionLib.commands import batch, demo, evaluate, fuse, import_weights, methods, train
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.version import __version__
 
@@ -25,6 +25,9 @@ app.command("fuse")(fuse.fuse_command)
 app.command("batch")(batch.batch_command)
 app.command("demo")(demo.demo_command)
 app.command("methods")(methods.methods_command)
+app.command("evaluate")(evaluate.evaluate_command)
+app.add_typer(train.app, name="train")
+app.add_typer(import_weights.app, name="import-weights")
 
 
 def _show_version(wanted: bool) -> None:
