@@ -28,6 +28,7 @@ class ExchangeFolder:
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="medfusion-"))
         self._written: dict[int, tuple[Volume, str]] = {}
+        self._transform: tuple[Any, str | None] = (None, None)
         self._count = 0
 
     def nameOf(self, volume: Volume) -> str | None:
@@ -56,8 +57,15 @@ class ExchangeFolder:
         return volume_message(volume, self._written[id(volume)][1])
 
     def writeTransform(self, transform) -> str | None:
-        """Write a SimpleITK transform and return the name of its file."""
-        return save_transform(transform, self.path, self._newName(".h5"))
+        """Write a SimpleITK transform and return the name of its file, None for no transform.
+
+        The last one is not written again, so that a preview names the same file for each slice.
+        """
+        if transform is not self._transform[0]:
+            self.remove(self._transform[1])
+            file = save_transform(transform, self.path, self._newName(".h5"))
+            self._transform = (transform, file)
+        return self._transform[1]
 
     def readTransform(self, file: str):
         """Read and remove a transform that the worker wrote."""

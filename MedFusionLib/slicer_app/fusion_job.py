@@ -1,0 +1,200 @@
+"""One fusion in a scene: nodes to volumes, through the worker, and back to a node.
+
+Nothing in the scene changes before the fused volume has arrived whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import slicer
+
+from MedFusionLib.errors import InputError, MedFusionError
+from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP
+from MedFusionLib.slicer_app.mrml import fusedNodeFromVolume, volumeFromNode
+from MedFusionLib.slicer_app.scene_facts import betweenNodes, displayedWindow
+from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slicer_app.worker_client import WorkerClient
+
+REGISTERED = ("rigid", "affine")
+DISPLAYED = "displayed"
+
+
+@dataclass(frozen=True)
+class FusionRequest:
+    """What to fuse, and how.
+
+    ``modalities`` and ``windows`` are of the reference and the other (None: found out; a window
+    may also be ``displayed``). ``alignment`` is none, resample, rigid or affine;
+    ``transformNode`` takes the other volume to the reference, as if it were applied to it.
+    ``options`` are further ones of ``MedFusionLib.fusion.fuse``.
+    """
+
+    referenceNode: Any
+    otherNode: Any
+    outputNode: Any = None
+    method: str = "pyramid"
+    alignment: str = "resample"
+    transformNode: Any = None
+    modalities: tuple[str | None, str | None] = (None, None)
+    windows: tuple[Any, Any] = (None, None)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    score: bool = False
+
+    def volumes(self) -> dict[str, Any]:
+        """Copies of the two volumes, by role; raises ``InputError`` for what is no image."""
+        return {
+            "reference": volumeFromNode(self.referenceNode, self.modalities[0]),
+            "other": volumeFromNode(self.otherNode, self.modalities[1]),
+        }
+
+    def transform(self) -> Any:
+        """SimpleITK transform from the reference's space to the other's, None for none."""
+        return betweenNodes(self.referenceNode, self.otherNode, self.transformNode)
+
+    def fuseOptions(self) -> dict[str, Any]:
+        """Keyword arguments of ``fuse``, as plain values."""
+        nodes = (self.referenceNode, self.otherNode)
+        windows = [
+            displayedWindow(node) if window == DISPLAYED else window
+            for node, window in zip(nodes, self.windows, strict=True)
+        ]
+        return {
+            **self.options,
+            "method": self.method,
+            "alignment": self.alignment,
+            "window_reference": windows[0],
+            "window_other": windows[1],
+        }
+
+
+class FusionJob:
+    """A fusion that runs in the worker while Slicer goes on; ends in exactly one of two calls.
+
+    ``onProgress(done, total, message)``; ``onDone(fusedNode, report)``; ``onError(error)`` with a
+    sentence for the user (``Cancelled`` after ``cancel``).
+    """
+
+    def __init__(
+        self,
+        client: WorkerClient,
+        request: FusionRequest,
+        onProgress: Callable | None = None,
+        onDone: Callable | None = None,
+        onError: Callable | None = None,
+    ) -> None:
+        self.request = request
+        self.fusedNode = None
+        self.report: dict[str, Any] | None = None
+        self.error: MedFusionError | None = None
+        self._onDone = onDone
+        self._onError = onError
+        self._workerJob = client.submit(
+            "fuse",
+            request.volumes(),
+            onProgress=onProgress,
+            onDone=self._onResult,
+            onError=self._fail,
+            transform=request.transform(),
+            options=request.fuseOptions(),
+            score=request.score,
+        )
+
+    @property
+    def running(self) -> bool:
+        """Whether neither ``onDone`` nor ``onError`` has been called yet."""
+        return self._workerJob.running
+
+    @property
+    def cancelling(self) -> bool:
+        """Whether ``cancel`` was called."""
+        return self._workerJob.cancelling
+
+    @property
+    def workerJob(self):
+        """The worker's request behind this fusion."""
+        return self._workerJob
+
+    def cancel(self) -> None:
+        """Stop between two batches; a second call stops the process at once."""
+        self._workerJob.cancel()
+
+    def _onResult(self, result: Mapping[str, Any]) -> None:
+        try:
+            self.fusedNode = self._addToScene(result)
+        except MedFusionError as error:
+            self._fail(error)
+            return
+        self.report = result["report"]
+        if self._onDone is not None:
+            self._onDone(self.fusedNode, self.report)
+
+    def _fail(self, error: MedFusionError) -> None:
+        self.error = error
+        if self._onError is not None:
+            self._onError(error)
+
+    def _addToScene(self, result: Mapping[str, Any]):
+        request = self.request
+        for node in (request.referenceNode, request.otherNode):
+            if node.GetScene() is None:
+                raise InputError(_("One of the volumes was removed during the fusion."))
+        outputNode = request.outputNode
+        if outputNode is not None and outputNode.GetScene() is None:
+            outputNode = None
+        fusedNode = fusedNodeFromVolume(
+            result["volume"],
+            result["report"],
+            request.referenceNode,
+            request.otherNode,
+            outputNode,
+            request.transformNode,
+        )
+        if request.alignment in REGISTERED:
+            transformNode = showRegistration(result["transform"], request)
+            fusedNode.SetNodeReferenceID("MedFusion.Transform", transformNode.GetID())
+        return fusedNode
+
+
+def showRegistration(transform, request: FusionRequest):
+    """The found transform as a node that the user can look at, adjust and use again.
+
+    Applied to the other volume it takes it to the reference. A node of an earlier run on the same
+    pair is updated.
+    """
+    referenceNode, otherNode = request.referenceNode, request.otherNode
+    scene = referenceNode.GetScene()
+    node = _earlierRegistration(scene, referenceNode, otherNode)
+    if node is None:
+        name = _("{other} to {reference}").format(
+            other=otherNode.GetName(), reference=referenceNode.GetName()
+        )
+        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", scene.GenerateUniqueName(name))
+        node.SetNodeReferenceID("MedFusion.Reference", referenceNode.GetID())
+        node.SetNodeReferenceID("MedFusion.Other", otherNode.GetID())
+    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(otherToReferenceRas(transform)))
+    node.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
+    return node
+
+
+def _earlierRegistration(scene, referenceNode, otherNode):
+    for node in slicer.util.getNodesByClass("vtkMRMLLinearTransformNode", scene):
+        pair = (
+            node.GetNodeReference("MedFusion.Reference"),
+            node.GetNodeReference("MedFusion.Other"),
+        )
+        if pair == (referenceNode, otherNode):
+            return node
+    return None
+
+
+def otherToReferenceRas(transform) -> np.ndarray:
+    """4×4 matrix in RAS of the inverse of a linear SimpleITK transform (reference to other)."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
+    for axis, unit in enumerate(np.eye(3)):
+        matrix[:3, axis] = np.array(transform.TransformPoint(unit.tolist())) - matrix[:3, 3]
+    return RAS_LPS_FLIP @ np.linalg.inv(matrix) @ RAS_LPS_FLIP
