@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pytest
-
-slicer = pytest.importorskip("slicer", reason="needs slicer-core")
+import slicer
 
 
 @pytest.fixture

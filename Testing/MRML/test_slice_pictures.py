@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
-pytest.importorskip("slicer", reason="needs slicer-core")
-
 from PIL import Image
 
 from MedFusionLib.slicer_app.slice_pictures import CAPTION_HEIGHT, VIEW_SIZE, write_slice_pictures
