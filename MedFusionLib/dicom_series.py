@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.suv import suv_factor_of_file
 from MedFusionLib.volume import Volume, from_image
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def read_series(folder: Path, series: str | None = None) -> Volume:
     _refuse_crossing_slices(headers, folder)
     gaps = SliceGaps(np.diff([header.place for header in headers]))
     _refuse_missing_slices(gaps, folder)
-    metadata = {"source": str(folder)} | _kept_tags(headers[0].tags)
+    metadata = {"source": str(folder)} | _kept_tags(headers[0].tags) | _uptake_tags(files[0])
     volume = from_image(_assemble(files, headers, gaps.usual), metadata=metadata)
     shifts = _sideways_shifts(headers)
     if gaps.even and np.abs(shifts).max() <= SIDEWAYS_TOLERANCE:
@@ -180,6 +181,11 @@ def _refuse_missing_slices(gaps: SliceGaps, folder: Path) -> None:
 
 def _kept_tags(tags: dict[str, str]) -> dict[str, str]:
     return {name: tags[tag] for tag, name in KEPT_TAGS.items() if tags.get(tag)}
+
+
+def _uptake_tags(file: str) -> dict[str, str]:
+    factor = suv_factor_of_file(Path(file))
+    return {} if factor is None else {"suv_factor": repr(factor)}
 
 
 def _assemble(files: tuple[str, ...], headers: list[_Header], step: float) -> SimpleITK.Image:

@@ -42,7 +42,9 @@ class WeightsEntry:
 def weights_entries() -> tuple[WeightsEntry, ...]:
     """Every line of the manifest."""
     lines = json.loads(MANIFEST.read_text(encoding="utf-8"))["weights"]
-    return tuple(WeightsEntry(**{**line, "modalities": tuple(line["modalities"])}) for line in lines)
+    return tuple(
+        WeightsEntry(**{**line, "modalities": tuple(line["modalities"])}) for line in lines
+    )
 
 
 def weights_entry(method: str) -> WeightsEntry:

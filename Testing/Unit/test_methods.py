@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import scipy.ndimage
 import torch
+
 from MedFusionLib.errors import UnknownMethodError
-from MedFusionLib.methods import METHODS, FusionMethod, create_method
+from MedFusionLib.methods import METHODS, FusionMethod, create_method, pyramid
 from MedFusionLib.methods import guided_filter as guided
-from MedFusionLib.methods import pyramid
 from MedFusionLib.slices import fuse_slices
 
 CLASSICAL = [name for name, card in METHODS.items() if card.kind == "classical"]

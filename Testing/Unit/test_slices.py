@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+
 from MedFusionLib.slices import fuse_slices, pad_to_stride, slice_stack
 from MedFusionLib.volume import Volume
 
