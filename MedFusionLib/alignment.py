@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from MedFusionLib.errors import GeometryError, InputError
-from MedFusionLib.volume import Volume, from_image, same_grid, to_image
+from MedFusionLib.volume import Volume, same_grid, to_image
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -136,13 +136,26 @@ def resample(
     resampler.SetDefaultPixelValue(float(other.voxels.min()))
     if transform is not None:
         resampler.SetTransform(transform)
-    resampled = from_image(resampler.Execute(to_image(other)), other.modality, other.metadata)
+    # Left to itself, the filter cuts the fraction off integer results: 1.9 would become 1.
+    resampler.SetOutputPixelType(
+        SimpleITK.sitkVectorFloat32 if other.is_colour else SimpleITK.sitkFloat32
+    )
+    image = resampler.Execute(to_image(other))
     return replace(
-        resampled,
+        other,
+        voxels=_as_stored(SimpleITK.GetArrayViewFromImage(image), other.voxels.dtype),
         spacing=reference.spacing,
         origin=reference.origin,
         directions=reference.directions,
     )
+
+
+def _as_stored(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """A copy in another voxel type, rounded for integers; slice by slice to spare memory."""
+    stored = np.empty(values.shape, dtype=dtype)
+    for index, plane in enumerate(values):
+        stored[index] = np.rint(plane) if dtype.kind in "iu" else plane
+    return stored
 
 
 def _identical_geometry(one: Volume, two: Volume) -> bool:

@@ -26,7 +26,9 @@ TO_RGB = np.linalg.inv(TO_YCBCR.astype(np.float64)).astype(np.float32)
 
 # Rows: place in [0, 1], red, green, blue; straight lines between them.
 _STOPS = {
-    "hot": [(0, 0, 0, 0), (3 / 8, 1, 0, 0), (6 / 8, 1, 1, 0), (1, 1, 1, 1)],
+    # Ends in pale yellow where the usual map ends in white: white has no hue, and the highest
+    # uptake would look like anatomy wherever the fused luminance is lower.
+    "hot": [(0, 0, 0, 0), (3 / 8, 1, 0, 0), (6 / 8, 1, 1, 0), (1, 1, 1, 0.6)],
     "rainbow": [
         (0, 0, 0, 0),
         (0.1, 0, 0, 1),

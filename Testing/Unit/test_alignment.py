@@ -59,6 +59,15 @@ def test_a_transform_leads_from_the_references_space_to_the_others():
     assert np.allclose(result.voxels[where], (moved @ SLOPE)[where], atol=1e-3)
 
 
+def test_integers_are_rounded_and_not_cut_off():
+    field = np.add.outer(np.zeros((4, 4)), 10 * np.arange(8)).astype(np.int16)
+    other = Volume(field, (1, 1, 1), (0, 0, 0))
+    between = Volume(np.zeros((4, 4, 7)), (1, 1, 1), (0.49, 0, 0))
+    result = resample(other, between)
+    assert result.voxels.dtype == np.int16
+    assert result.voxels[1, 1].tolist() == [5, 15, 25, 35, 45, 55, 65]
+
+
 def test_the_result_lies_on_the_references_grid_bit_for_bit():
     result = resample(OTHER, REFERENCE)
     assert result.spacing == REFERENCE.spacing

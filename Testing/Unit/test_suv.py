@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from pydicom.dataset import Dataset
+
 from MedFusionLib.intensity import choose_window
 from MedFusionLib.suv import suv_factor
 from MedFusionLib.volume import Volume
-from pydicom.dataset import Dataset
 
 
 def header(**changes):
