@@ -1,0 +1,128 @@
+"""What registration looks at: scalar images on coarser grids, the head, and its surface.
+
+Everything is in millimetres of LPS space, so voxels may have any size and the grid may be oblique.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import SimpleITK
+
+from MedFusionLib.colour import luminance
+from MedFusionLib.errors import InputError
+from MedFusionLib.volume import Volume, to_image
+
+MASK_VOXEL_MM = 4.0
+SKIN_MM = 10.0
+CLIPPED_PERCENT = 0.5
+HOUNSFIELD_SOFT_TO_BONE = (-200.0, 1500.0)
+SMALLEST_HEAD_LITRES = 0.05
+SURFACE_POINTS = 300
+
+
+@dataclass(frozen=True)
+class Head:
+    """A volume as registration sees it.
+
+    ``image``: float32 scalar image without extreme values. ``mask``: uint8, 1 in the head, on a
+    grid of about 4 mm. ``centre``: the head's centre of mass (LPS, mm).
+    """
+
+    image: SimpleITK.Image
+    mask: SimpleITK.Image
+    centre: tuple[float, float, float]
+
+    @property
+    def skin(self) -> SimpleITK.Image:
+        """The head and 10 mm of air around it: the outline carries information too."""
+        radius = [max(1, round(SKIN_MM / step)) for step in self.mask.GetSpacing()]
+        return SimpleITK.BinaryDilate(self.mask, radius)
+
+
+def see_head(volume: Volume, role: str) -> Head:
+    """The volume's image, head mask and centre.
+
+    Raises ``InputError`` where there is nothing to register: a constant volume, no finite value,
+    or no connected object of 0.05 litres.
+    """
+    image = _scalar_image(volume, role)
+    mask = head_mask(image)
+    shape = SimpleITK.LabelShapeStatisticsImageFilter()
+    shape.Execute(mask)
+    if not shape.HasLabel(1) or shape.GetPhysicalSize(1) < SMALLEST_HEAD_LITRES * 1e6:
+        raise InputError(
+            f"No head can be told from the background in the {role} volume, so there is nothing "
+            "to align. Choose a volume that shows more of the head."
+        )
+    return Head(image, mask, shape.GetCentroid(1))
+
+
+def _scalar_image(volume: Volume, role: str) -> SimpleITK.Image:
+    voxels = volume.voxels.astype(np.float32)
+    if volume.is_colour:
+        voxels = luminance(voxels)
+    finite = voxels[np.isfinite(voxels)]
+    if finite.size == 0 or finite.min() == finite.max():
+        raise InputError(
+            f"The {role} volume holds one value only, so there is nothing to align. "
+            "Choose another volume."
+        )
+    low, high = _range(finite, volume.modality)
+    voxels = np.nan_to_num(voxels, nan=low, posinf=high, neginf=low).clip(low, high)
+    return to_image(replace(volume, voxels=voxels))
+
+
+def _range(values: np.ndarray, modality: str) -> tuple[float, float]:
+    """Values outside are clipped: a few extremes must not use up the histogram's bins."""
+    thinned = values[:: max(1, values.size // 1_000_000)]
+    low, high = np.percentile(thinned, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
+    if modality == "CT" and values.min() < 2 * HOUNSFIELD_SOFT_TO_BONE[0]:
+        low, high = HOUNSFIELD_SOFT_TO_BONE
+    return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
+
+
+def shrink(image: SimpleITK.Image, voxel_mm: float) -> SimpleITK.Image:
+    """Average voxels until they are about ``voxel_mm`` wide; thick slices stay as they are."""
+    factors = [
+        max(1, min(length // 4, round(voxel_mm / step)))
+        for step, length in zip(image.GetSpacing(), image.GetSize(), strict=True)
+    ]
+    return SimpleITK.BinShrink(image, factors)
+
+
+def head_mask(image: SimpleITK.Image) -> SimpleITK.Image:
+    """Largest object above Otsu's threshold, closed and without holes; uint8, 0 or 1."""
+    coarse = SimpleITK.SmoothingRecursiveGaussian(shrink(image, MASK_VOXEL_MM), MASK_VOXEL_MM)
+    bright = SimpleITK.OtsuThreshold(coarse, 0, 1)
+    objects = SimpleITK.RelabelComponent(SimpleITK.ConnectedComponent(bright))
+    radius = [max(1, round(3 * MASK_VOXEL_MM / step)) for step in coarse.GetSpacing()]
+    closed = SimpleITK.BinaryMorphologicalClosing(objects == 1, radius)
+    return SimpleITK.Cast(SimpleITK.BinaryFillhole(closed), SimpleITK.sitkUInt8)
+
+
+def surface_points(mask: SimpleITK.Image, count: int = SURFACE_POINTS) -> np.ndarray:
+    """(N, 3) points (LPS, mm) spread evenly over the mask's surface, N at most ``count``."""
+    edge = SimpleITK.GetArrayFromImage(SimpleITK.BinaryContour(mask))
+    indices = np.argwhere(edge)[:, ::-1]
+    chosen = indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)]
+    return np.array([mask.TransformIndexToPhysicalPoint(index) for index in chosen.tolist()])
+
+
+def box_points(mask: SimpleITK.Image) -> np.ndarray:
+    """(9, 3) points (LPS, mm): the corners and the centre of the mask's bounding box."""
+    shape = SimpleITK.LabelShapeStatisticsImageFilter()
+    shape.Execute(mask)
+    box = np.array(shape.GetBoundingBox(1))
+    first, last = box[:3], box[:3] + box[3:] - 1
+    corners = [
+        np.where(choice, last, first).astype(float).tolist() for choice in np.ndindex(2, 2, 2)
+    ]
+    points = [mask.TransformContinuousIndexToPhysicalPoint(corner) for corner in corners]
+    return np.array([*points, np.mean(points, axis=0)])
+
+
+def voxel_diagonal(volume: Volume) -> float:
+    """Length of a voxel's diagonal in mm."""
+    return float(np.linalg.norm(volume.spacing))
