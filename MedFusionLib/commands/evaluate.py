@@ -1,0 +1,159 @@
+"""``medfusion evaluate``: the leader board of slice pairs, or the scores of one fused volume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from MedFusionLib.commands.common import print_json, progress_bar, say
+from MedFusionLib.errors import InputError
+from MedFusionLib.methods import method_card, method_names
+
+if TYPE_CHECKING:
+    from MedFusionLib.evaluation.pairs import Pair, Published
+
+
+BASELINES = ("average", "maximum")
+
+
+def evaluate_command(
+    pairs: Path | None = typer.Option(
+        None, help="CSV of slice pairs: pair_id, set, patient, split, mri, other."
+    ),
+    split: str = typer.Option("dev", help="Split of the table to score, or all."),
+    published: Path | None = typer.Option(
+        None, help="Folder with mapping.csv and the images that other authors published."
+    ),
+    reference: Path | None = typer.Option(None, help="Reference: a volume, or a folder of images."),
+    other: Path | None = typer.Option(None, help="Other: a volume, or a folder of images."),
+    fused: Path | None = typer.Option(None, help="Fused: a volume, or a folder of images."),
+    methods: str = typer.Option(
+        "all", help="Methods to score beside average and maximum, with commas between, or all."
+    ),
+    sets: str = typer.Option("all", help="Sets to score, with commas between, or all."),
+    output: Path | None = typer.Option(None, "--output", "-o", help="Folder for the results."),
+    device: str = typer.Option("auto", help="auto, cpu, cuda:0, …"),
+    precision: str = typer.Option("auto", help="auto, float32, bfloat16 or float16."),
+    window_a: str = typer.Option("auto", help="Window of the reference volume."),
+    window_b: str = typer.Option("auto", help="Window of the other volume."),
+    plane: str = typer.Option("axial", help="Plane in which a volume is scored."),
+    quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
+    as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
+) -> None:
+    """Score fusion methods on slice pairs, or one fused volume against its sources.
+
+    Pairs come from a table (--pairs), or from two folders of equally named images (--reference,
+    --other). A folder of fused images (--fused) is scored beside the methods.
+    """
+    volumes = _wants_volumes(pairs, reference, other)
+    names = _method_names(methods)
+    if volumes:
+        _evaluate_volume(
+            (reference, other, fused), (window_a, window_b), plane, output, quiet, as_json
+        )
+        return
+    if output is None:
+        raise InputError("Say where the results go: --output FOLDER.")
+    chosen, results = _pairs_and_published(pairs, split, published, reference, other, fused, sets)
+    described = {
+        "pairs": str(pairs or f"{reference} and {other}"),
+        "split": split if pairs else "none (two folders of images)",
+    }
+    _evaluate_pairs(chosen, results, names, output, (device, precision), described, quiet, as_json)
+
+
+def _wants_volumes(pairs: Path | None, reference: Path | None, other: Path | None) -> bool:
+    """Whether --reference and --other name volumes and not folders of images."""
+    from MedFusionLib.evaluation.pairs import is_image_folder
+
+    if (pairs is None) == (reference is None or other is None):
+        raise InputError(
+            "Name what to score: either --pairs TABLE, or both --reference and --other."
+        )
+    return reference is not None and not is_image_folder(reference)
+
+
+def _method_names(wanted: str) -> list[str]:
+    if wanted == "all":
+        return list(method_names())
+    asked = [method_card(name.strip()).name for name in wanted.split(",") if name.strip()]
+    # The trivial baselines stand in every table, so that no method is judged without them.
+    return list(dict.fromkeys([*BASELINES, *asked]))
+
+
+def _pairs_and_published(
+    table: Path | None,
+    split: str,
+    published: Path | None,
+    reference: Path | None,
+    other: Path | None,
+    fused: Path | None,
+    sets: str,
+) -> tuple[list[Pair], list[Published]]:
+    from MedFusionLib.evaluation import pairs as sources
+
+    if table is not None:
+        chosen = sources.of_sets(sources.read_pairs(table, split), sets)
+    else:
+        assert reference is not None and other is not None
+        chosen = sources.pairs_of_folders(reference, other)
+    results = sources.read_published(published, chosen) if published else []
+    if fused is not None:
+        results += sources.published_of_folder(fused, chosen)
+    return chosen, results
+
+
+def _evaluate_pairs(
+    pairs: list[Pair],
+    published: list[Published],
+    names: list[str],
+    output: Path,
+    wanted: tuple[str, str],
+    described: dict[str, Any],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from MedFusionLib.device import choose_device, choose_precision
+    from MedFusionLib.evaluation.evaluate import evaluate_pairs, write_evaluation
+    from MedFusionLib.evaluation.leaderboard import tables_as_json
+    from MedFusionLib.evaluation.screen import print_tables
+    from MedFusionLib.volume import refuse_unwritable_folder
+
+    refuse_unwritable_folder(output.parent)
+    device = choose_device(wanted[0])
+    precision = choose_precision(wanted[1], device.device)
+    described |= {"device": device.title, "precision": precision}
+    with progress_bar(quiet) as progress:
+        evaluation = evaluate_pairs(
+            pairs, published, names, described["split"], device, precision, progress
+        )
+    output.mkdir(exist_ok=True)
+    write_evaluation(evaluation, output, "MedFusion leader board", described)
+    if as_json:
+        print_json({"tables": tables_as_json(evaluation.tables)})
+    elif not quiet:
+        print_tables(evaluation.tables)
+    say(f"Wrote pairs.csv, leaderboard.json and report.html to {output}.", quiet)
+
+
+def _evaluate_volume(
+    paths: tuple[Path | None, Path | None, Path | None],
+    windows: tuple[str, str],
+    plane: str,
+    output: Path | None,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    from MedFusionLib.evaluation.volume_files import score_files, write_scores
+
+    reference, other, fused = paths
+    if reference is None or other is None or fused is None:
+        raise InputError("A volume is scored from three files: --reference, --other and --fused.")
+    report = score_files(reference, other, fused, windows, plane)
+    if output is not None:
+        write_scores(report, output)
+        say(f"Wrote scores.json and report.html to {output}.", quiet)
+    if as_json or output is None:
+        print_json(report)

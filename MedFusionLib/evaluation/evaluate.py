@@ -1,0 +1,102 @@
+"""The whole way of `medfusion evaluate` on slice pairs: read, fuse, score, tabulate, write."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from MedFusionLib.device import Device
+from MedFusionLib.evaluation.leaderboard import (
+    OWN,
+    PUBLISHED,
+    Table,
+    make_tables,
+    score_frame,
+    tables_as_json,
+)
+from MedFusionLib.evaluation.pairs import Pair, Published
+from MedFusionLib.evaluation.scoring import (
+    Progress,
+    Scored,
+    Sources,
+    read_sources,
+    score_method,
+    score_published,
+)
+from MedFusionLib.methods import create_method
+from MedFusionLib.version import __version__
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Everything that the files of an evaluation are made from."""
+
+    scores: pd.DataFrame
+    tables: list[Table]
+    scored: list[Scored]
+    sources: dict[tuple[str, str], Sources]
+    weights: dict[str, str | None]
+    """SHA-256 of each method's weights, None for a classical method."""
+
+
+def evaluate_pairs(
+    pairs: Sequence[Pair],
+    published: Sequence[Published],
+    methods: Sequence[str],
+    split: str,
+    device: Device,
+    precision: str,
+    progress: Progress,
+) -> Evaluation:
+    """Score our methods on all pairs, and published images on theirs."""
+    sources = {pair.key: read_sources(pair) for pair in pairs}
+    weights: dict[str, str | None] = {}
+
+    def of_methods() -> Iterator[Scored]:
+        for name in methods:
+            method = create_method(name, device.device)
+            weights[name] = getattr(method, "weights_sha256", None)
+            yield from score_method(
+                method, list(sources.values()), device.device, precision, progress
+            )
+
+    own = list(of_methods())
+    peers = list(score_published(published, sources))
+    frames = [score_frame(own, OWN), score_frame(peers, PUBLISHED)]
+    scores = pd.concat([frame for frame in frames if not frame.empty], ignore_index=True)
+    return Evaluation(scores, make_tables(scores, split), own + peers, sources, weights)
+
+
+def write_evaluation(
+    evaluation: Evaluation, folder: Path, title: str, described: dict[str, Any]
+) -> None:
+    """Write pairs.csv, leaderboard.json and report.html into a folder.
+
+    `described` says what was compared (manifest, split, device, precision); it goes into the JSON
+    and, as sentences, into the page.
+    """
+    from MedFusionLib.commands.common import write_text
+    from MedFusionLib.evaluation.report_html import leaderboard_page
+
+    summary = {
+        "version": __version__,
+        "title": title,
+        **described,
+        "weights_sha256": evaluation.weights,
+        "tables": tables_as_json(evaluation.tables),
+    }
+    lines = [f"{name.replace('_', ' ').capitalize()}: {text}." for name, text in described.items()]
+    lines += [
+        f"Weights of {name}: SHA-256 {sha}." for name, sha in evaluation.weights.items() if sha
+    ]
+    page = leaderboard_page(
+        title, lines, evaluation.tables, evaluation.scores, evaluation.scored, evaluation.sources
+    )
+    write_text(folder / "pairs.csv", evaluation.scores.to_csv(index=False, lineterminator="\n"))
+    write_text(folder / "leaderboard.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
+    write_text(folder / "report.html", page)
