@@ -107,17 +107,23 @@ def run_cases(
     """
     outcomes = []
     for case in cases:
-        output = folder / f"{case.case}.nrrd"
+        output = output_path(folder, case)
         if resume and output.is_file():
             outcome = Outcome(case.case, SKIPPED, 0.0, str(output), "")
         else:
-            outcome = _attempt(case, output, settings)
+            outcome = attempt(case, output, settings)
         outcomes.append(outcome)
         report(outcome)
     return outcomes
 
 
-def _attempt(case: Case, output: Path, settings: Mapping[str, Any]) -> Outcome:
+def output_path(folder: Path, case: Case) -> Path:
+    """Where a case's fused volume is written."""
+    return folder / f"{case.case}.nrrd"
+
+
+def attempt(case: Case, output: Path, settings: Mapping[str, Any]) -> Outcome:
+    """Fuse one case; whatever goes wrong with it becomes its outcome."""
     started = time.perf_counter()
     try:
         fuse_case(case, output, settings)

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from MedFusionLib.commands.common import progress_bar, say, write_text
+
+if TYPE_CHECKING:
+    from MedFusionLib.batch import Case, Outcome
 
 SOME_FAILED = 1
 
@@ -26,10 +31,11 @@ def batch_command(
     allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
     force: bool = typer.Option(False, help="Fuse although an alignment is in doubt."),
     resume: bool = typer.Option(False, help="Skip the cases that are done."),
+    cluster: str = typer.Option("", help="Run on Dask: local, local:N or tcp://HOST:PORT."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
     """Fuse many cases. DIR/summary.csv tells status, time and error of each."""
-    from MedFusionLib.batch import FAILED, Outcome, read_cases, run_cases, summary_text
+    from MedFusionLib.batch import FAILED, read_cases, summary_text
     from MedFusionLib.methods import DEFAULT_METHOD, method_card
     from MedFusionLib.volume import refuse_unwritable_folder
 
@@ -57,10 +63,30 @@ def batch_command(
             write_text(output / "summary.csv", summary_text(so_far))
             progress(len(so_far), len(listed), "Fusing cases")
 
-        outcomes = run_cases(listed, output, settings, resume, report)
+        outcomes = _run(listed, output, settings, resume, report, cluster, quiet)
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     for outcome in failed:
         say(f"{outcome.case}: {outcome.error}")
     say(f"{len(outcomes) - len(failed)} of {len(outcomes)} cases are in {output}.", quiet)
     if failed:
         raise typer.Exit(SOME_FAILED)
+
+
+def _run(
+    cases: list[Case],
+    folder: Path,
+    settings: dict[str, Any],
+    resume: bool,
+    report: Callable[[Outcome], None],
+    cluster: str,
+    quiet: bool,
+) -> list[Outcome]:
+    if not cluster:
+        from MedFusionLib.batch import run_cases
+
+        return run_cases(cases, folder, settings, resume, report)
+    from MedFusionLib.cluster import cluster_client, run_cases_on
+
+    with cluster_client(cluster) as client:
+        say(f"Dashboard: {client.dashboard_link}", quiet)
+        return run_cases_on(client, cases, folder, settings, resume, report)
