@@ -1,4 +1,10 @@
-"""MedFusion's Slicer module; everything it does is in the package MedFusionLib."""
+"""MedFusion's Slicer module: what Slicer has to find here. All else is in the package MedFusionLib.
+
+In Slicer's Python console::
+
+    from MedFusion import MedFusionLogic
+    fusedNode = MedFusionLogic().fuse(getNode("MR"), getNode("CT"), method="pyramid")
+"""
 
 from __future__ import annotations
 
@@ -8,6 +14,7 @@ from pathlib import Path
 
 import qt
 import slicer
+import vtk
 from slicer.i18n import tr as _
 from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import (
@@ -16,6 +23,7 @@ from slicer.ScriptedLoadableModule import (
     ScriptedLoadableModuleTest,
     ScriptedLoadableModuleWidget,
 )
+from slicer.util import VTKObservationMixin
 
 # With a bare --additional-module-paths the package lies in the folder above, not beside this file.
 _aboveModule = Path(__file__).resolve().parent.parent
@@ -35,73 +43,260 @@ class MedFusion(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["MedFusion contributors"]
         parent.helpText = _(
-            "Fuses an MR volume with a CT, PET or SPECT volume of the same patient, slice by "
-            "slice, into one volume on the grid of the MR. Research use only, not for diagnosis."
+            "<p>Fuses an MR volume with a CT, PET or SPECT volume of the same patient, slice by "
+            "slice, into one volume on the grid of the MR. Research use only, not for "
+            "diagnosis.</p>"
+            "<ol><li>Choose the two volumes under <b>Inputs</b>; the line below says how they lie "
+            "to each other.</li>"
+            "<li>Where they are not aligned, choose a registration or a transform under "
+            "<b>Alignment</b>.</li>"
+            "<li>Choose a method under <b>Fusion</b>, look at a slice with <b>Preview</b>, and "
+            "press <b>Apply</b>.</li>"
+            "<li><b>View</b> compares and blends the volumes and follows a tracked pointer; "
+            "<b>Quality</b> shows metrics and saves a report or a DICOM series.</li></ol>"
+            "<p>The module Sample Data has a pair to try under MedFusion. Of Slicer's own samples, "
+            "<b>CT-MR Brain</b> is a CT and MR pair of one head; register it first.</p>"
         )
-        parent.acknowledgementText = _("The README names the papers that the methods come from.")
+        parent.acknowledgementText = _(
+            "<p>The learned methods follow two papers: ASFE-Fusion and DM-FNet. Please cite the "
+            "one that you use; the README names both, with the papers of the classical "
+            "methods.</p>"
+        )
+        slicer.app.connect("startupCompleted()", registerSampleData)
 
 
-class MedFusionWidget(ScriptedLoadableModuleWidget):
-    """Says how to fuse from the Python console."""
+def registerSampleData():
+    """Offer the bundled pair in the Sample Data module."""
+    import SampleData
+
+    from MedFusionLib.slicer_app.sample_data import samplePair
+
+    SampleData.SampleDataLogic.registerCustomSampleDataSource(
+        category="MedFusion",
+        sampleName=_("MR and PET pair"),
+        thumbnailFileName=str(Path(__file__).with_name("Resources") / "Icons" / "MedFusion.png"),
+        **samplePair(Path(__file__).parent),
+    )
+
+
+class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel's life: from ``setup`` to ``cleanup``, through scenes that come and go."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.panel = None
+        self._parameterNode = None
+        self._parameterNodeGuiTag = None
 
     def setup(self):
+        """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
-        label = qt.QLabel(
-            _("Fuse from the Python console:\nslicer.util.getModuleLogic('MedFusion').fuse(mr, ct)")
-        )
-        label.wordWrap = True
-        label.setTextInteractionFlags(qt.Qt.TextSelectableByMouse)
-        self.layout.addWidget(label)
-        self.layout.addStretch(1)
+        from MedFusionLib.slicer_app.panel import Panel
+
+        uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedFusion.ui"))
+        self.layout.addWidget(uiWidget)
+        self.ui = slicer.util.childWidgetVariables(uiWidget)
+        uiWidget.setMRMLScene(slicer.mrmlScene)
+        self.logic = MedFusionLogic()
+        self.panel = Panel(self.ui, self.logic)
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
+        self.initializeParameterNode()
+
+    def cleanup(self):
+        """Called when the application closes and the module widget is destroyed."""
+        slicer.app.disconnect("aboutToQuit()", self.onAboutToQuit)
+        self.setParameterNode(None)
+        self.removeObservers()
+        if self.panel is not None:
+            self.panel.stop()
+
+    def onAboutToQuit(self):
+        """Leave no process and no temporary file behind."""
+        self.panel.stop()
+
+    def enter(self):
+        """Called each time the user opens this module."""
+        self.initializeParameterNode()
+        self.panel.askForDevices()
+
+    def exit(self):
+        """Called each time the user opens a different module."""
+        self.panel.stopPreview()
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply
+            )
+
+    def onReload(self):
+        """Reload the package too, so that a change in it is seen."""
+        for name in [name for name in sys.modules if name.split(".")[0] == "MedFusionLib"]:
+            del sys.modules[name]
+        ScriptedLoadableModuleWidget.onReload(self)
+
+    def onSceneStartClose(self, caller, event):
+        """Called just before the scene is closed."""
+        self.panel.stop()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        """Called just after the scene is closed."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def initializeParameterNode(self):
+        """Ensure that the parameter node exists and is observed."""
+        self.setParameterNode(self.logic.getParameterNode())
+        self.logic.chooseInputs(self._parameterNode)
+
+    def setParameterNode(self, inputParameterNode):
+        """Set and observe the parameter node."""
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self.removeObserver(
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply
+            )
+        self._parameterNode = inputParameterNode
+        if self._parameterNode:
+            self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
+            self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
+        if self.panel is not None:
+            self.panel.setParameters(inputParameterNode)
+
+    def _checkCanApply(self, caller=None, event=None):
+        self.panel.refresh()
 
 
 class MedFusionLogic(ScriptedLoadableModuleLogic):
-    """Fuses volume nodes.
+    """Fuses volume nodes, in the console as in the panel.
 
-    Example, in the Python console::
+    The work runs in a child process that stays alive until ``stop``. Example::
 
-        logic = slicer.util.getModuleLogic("MedFusion")
-        fusedNode = logic.fuse(getNode("T1"), getNode("CT"), method="pyramid")
+        logic = MedFusionLogic()
+        fusedNode = logic.fuse(mrNode, ctNode, method="pyramid")
+        job = logic.fuseAsync(mrNode, petNode, onDone=lambda node, report: print(node.GetName()))
+        job.cancel()
     """
 
+    def __init__(self):
+        ScriptedLoadableModuleLogic.__init__(self)
+        from MedFusionLib.slicer_app.worker_client import slicerClient
+
+        self.client = slicerClient()
+        self.devicesKnown = False
+
+    def getParameterNode(self):
+        """The panel's choices in the present scene."""
+        from MedFusionLib.slicer_app.parameter_node import MedFusionParameterNode
+
+        return MedFusionParameterNode(super().getParameterNode())
+
+    @staticmethod
+    def chooseInputs(parameters):
+        """Choose the first two volumes by their modality, while none is chosen."""
+        from MedFusionLib.slicer_app.sample_data import firstPair
+
+        if parameters.referenceVolume is None and parameters.otherVolume is None:
+            parameters.referenceVolume, parameters.otherVolume = firstPair(slicer.mrmlScene)
+
+    def ensureReady(self):
+        """Install what is missing, after asking; raises a sentence when it is not wanted."""
+        from MedFusionLib.slicer_app.torch_setup import ensureRequirements, ensureTorch
+
+        ensureTorch()
+        ensureRequirements(Path(__file__).with_name("Resources") / "requirements.txt")
+
     def fuse(self, referenceNode, otherNode, outputNode=None, **options):
-        """Fuse two volume nodes and return the fused node.
+        """Fuse two volume nodes and return the fused node; Slicer stays alive meanwhile.
 
-        ``outputNode`` is updated in place when given. ``options`` are those of
-        ``MedFusionLib.slicer_app.mrml.fuseNodes`` (modalities, method, device, colour, plane...).
+        ``options`` are ``modalities``, ``windows``, ``transformNode`` and ``score`` of
+        ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment, device, colour,
+        plane...). Raises a ``MedFusionError`` or ``ValueError`` whose text is for the user.
         """
-        self.ensureTorch()
-        from MedFusionLib.slicer_app.mrml import fuseNodes
+        job = self.fuseAsync(
+            referenceNode, otherNode, outputNode, onProgress=self._showProgress, **options
+        )
+        try:
+            self.client.wait(job.workerJob)
+        finally:
+            slicer.util.showStatusMessage("")
+        if job.error is not None:
+            raise job.error
+        return job.fusedNode
 
-        fusedNode, _report = fuseNodes(referenceNode, otherNode, outputNode, **options)
-        return fusedNode
+    @staticmethod
+    def _showProgress(done, total, message):
+        slicer.util.showStatusMessage(f"MedFusion: {message} {done}/{total}")
 
-    def ensureTorch(self):
-        """Ask for PyTorch, and install it through its extension, when it is not there yet."""
-        import PyTorchUtils
+    def fuseAsync(
+        self,
+        referenceNode,
+        otherNode,
+        outputNode=None,
+        onProgress=None,
+        onDone=None,
+        onError=None,
+        **options,
+    ):
+        """Start a fusion and return its job at once; ``job.cancel()`` stops it.
 
-        torchLogic = PyTorchUtils.PyTorchUtilsLogic()
-        if not torchLogic.torchInstalled():
-            torchLogic.installTorch(askConfirmation=True, torchVersionRequirement=">=2.2")
+        ``onProgress(done, total, message)``, then exactly one of ``onDone(fusedNode, report)`` and
+        ``onError(error)``. ``options`` are those of ``fuse``.
+        """
+        from MedFusionLib.slicer_app.fusion_job import requestFor
+
+        self.ensureReady()
+        request = requestFor(referenceNode, otherNode, outputNode, **options)
+        return self.fuseRequest(request, onProgress, onDone, onError)
+
+    def fuseRequest(self, request, onProgress=None, onDone=None, onError=None):
+        """Start the fusion that a ``FusionRequest`` describes."""
+        from MedFusionLib.slicer_app.fusion_job import FusionJob
+
+        return FusionJob(self.client, request, onProgress, onDone, onError)
+
+    def describeDevices(self, onDone):
+        """Ask the worker what it can run on; ``onDone`` gets ``devices`` and ``warning``."""
+        self.devicesKnown = True
+        self.client.submit("describe", {}, onDone=onDone)
+
+    def exportDicom(self, fusedNode, report, folder, onDone=None, onError=None):
+        """Write a fused node as a derived DICOM series into a new or empty folder."""
+        from MedFusionLib.slicer_app.dicom_sources import exportRequest
+
+        volumes, values = exportRequest(fusedNode, report, folder)
+        return self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)
+
+    def log(self):
+        """The last lines of the child process's log."""
+        return self.client.log
+
+    def stop(self):
+        """End the child process, whatever it does, and remove its files. It starts again by
+        itself when it is needed."""
+        self.client.close()
 
 
 class MedFusionTest(ScriptedLoadableModuleTest):
-    """Self-test, run inside Slicer."""
-
-    def setUp(self):
-        slicer.mrmlScene.Clear()
+    """Self-test, run inside Slicer; see ``MedFusionLib.slicer_app.self_test``."""
 
     def runTest(self):
-        self.setUp()
-        self.test_FusedVolumeLiesOnTheReferenceGrid()
+        from MedFusionLib.slicer_app import self_test
 
-    def test_FusedVolumeLiesOnTheReferenceGrid(self):
-        import numpy as np
-
-        voxels = np.indices((16, 32, 32)).sum(axis=0).astype(np.int16)
-        reference = slicer.util.addVolumeFromArray(voxels, np.diag([1, 1, 2, 1]), "MR")
-        other = slicer.util.addVolumeFromArray(voxels[::-1], np.diag([1, 1, 2, 1]), "CT")
-        fused = MedFusionLogic().fuse(reference, other, method="average")
-        self.assertEqual(fused.GetImageData().GetDimensions(), (32, 32, 16))
-        self.assertEqual(fused.GetSpacing(), reference.GetSpacing())
-        self.delayDisplay("Test passed")
+        logic = MedFusionLogic()
+        try:
+            for test in self_test.TESTS:
+                slicer.mrmlScene.Clear()
+                self.delayDisplay(test.__doc__.splitlines()[0])
+                test(self, logic)
+                qt.QApplication.processEvents()
+        finally:
+            logic.stop()
+            slicer.mrmlScene.Clear()
+        self.delayDisplay(_("Test passed"))

@@ -15,7 +15,6 @@ from MedFusionLib import alignment as alignments
 from MedFusionLib import intensity
 from MedFusionLib.device import choose_device, choose_precision
 from MedFusionLib.errors import GeometryError
-from MedFusionLib.methods import create_method
 from MedFusionLib.painting import (
     SlicePainter,
     brightest_channel,
@@ -30,6 +29,8 @@ from MedFusionLib.volume import Volume
 if TYPE_CHECKING:
     import SimpleITK
 
+    from MedFusionLib.methods import FusionMethod
+
 _PATIENT_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
@@ -37,8 +38,8 @@ class SlicePreview:
     """Fuses single slices of two volumes that lie on each other.
 
     ``transform`` maps points of the reference's space to the other's (LPS, mm). ``options`` are
-    those of ``MedFusionLib.fusion.fuse`` that change a slice: method, device, colour, plane,
-    window_reference, window_other, precision, method_options.
+    those of ``MedFusionLib.fusion.fuse`` that change a slice: device (on which ``method`` was
+    built), colour, plane, window_reference, window_other, precision, allow_nonfinite, force.
     """
 
     def __init__(
@@ -46,26 +47,27 @@ class SlicePreview:
         reference: Volume,
         other: Volume,
         transform: SimpleITK.Transform | None,
+        method: FusionMethod,
         options: dict[str, Any],
     ) -> None:
-        self.reference = checked_input(reference, "reference", False, [])
-        other = checked_input(other, "other", False, [])
+        allow_nonfinite = bool(options.get("allow_nonfinite"))
+        self.reference = checked_input(reference, "reference", allow_nonfinite, [])
+        other = checked_input(other, "other", allow_nonfinite, [])
         self._plane = options.get("plane", "axial")
         device = choose_device(options.get("device", "auto")).device
         windows = (
             intensity.choose_window(self.reference, options.get("window_reference")),
             intensity.choose_window(brightest_channel(other), options.get("window_other")),
         )
-        alignments.refuse_bad_overlap(alignments.describe_overlap(reference, other, transform))
+        overlap = alignments.describe_overlap(reference, other, transform)
+        if overlap.kind == alignments.NO_OVERLAP or not options.get("force"):
+            alignments.refuse_bad_overlap(overlap)
         aligned = alignments.resample(other, reference, transform)
         colour_map = choose_colour_map(other, options.get("colour", "auto"))
         painter = SlicePainter(self.reference, aligned, windows, self._plane, colour_map)
         # Zeros take no memory before they are written, so this costs one slice at a time.
         self._fused = empty_result(self.reference, colour_map)
         stack = slice_stack(self._fused, self.reference.direction_matrix, self._plane)
-        method = create_method(
-            options["method"], device, **dict(options.get("method_options") or {})
-        )
         precision = choose_precision(options.get("precision", "auto"), device)
         self._run = stack_fuser(method, painter, stack, device, precision)
         self._places = _places_of_slices(self.reference, self._plane)

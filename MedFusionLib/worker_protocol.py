@@ -10,7 +10,7 @@ the worker repeats in each answer to it.
 Requests (``"do"``):
 
 ``describe``
-    Result: ``pid``, ``version``, ``devices`` (list of ``{"name", "label"}``), ``warning`` (text or
+    Result: ``version``, ``devices`` (list of ``{"name", "label"}``), ``warning`` (text or
     null) and ``torch`` (version or null).
 ``fuse``
     ``reference`` and ``other`` (volumes), ``transform`` (or null: where registration starts when
@@ -20,9 +20,11 @@ Requests (``"do"``):
 ``preview``
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
     reference's grid, one slice thick) and ``index``, the slice's place in its stack.
+``save_report``
+    ``path`` (absolute, .html or .json): write the report of the last fusion with ``score``.
 ``export_dicom``
-    ``volume``, ``reference_metadata``, ``report``, ``folder`` (an absolute path).
-    Result: ``files``.
+    ``volume``, ``reference_metadata``, ``other_metadata`` (or null), ``report``, ``folder`` (an
+    absolute path). Result: ``files``.
 ``cancel``
     ``target``: the id of the request to stop. Has no answer of its own.
 

@@ -10,11 +10,12 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from MedFusionLib.errors import InputError
 from MedFusionLib.version import __version__
 from MedFusionLib.volume import Volume
 from MedFusionLib.worker_protocol import (
@@ -38,6 +39,8 @@ class Tasks:
         self._folder = folder
         self._preview_key: Any = None
         self._preview: Any = None
+        self._method: Any = None
+        self._scored: Any = None
 
     def run(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         """The result of one request; ``ProtocolError`` for one that there is not."""
@@ -45,6 +48,7 @@ class Tasks:
             "describe": self._describe,
             "fuse": self._fuse,
             "preview": self._preview_slice,
+            "save_report": self._save_report,
             "export_dicom": self._export_dicom,
         }
         if request.get("do") not in tasks:
@@ -81,6 +85,7 @@ class Tasks:
             )
         if transform is not None:
             options["alignment"] = transform
+        options["method"], options["device"] = self._loaded_method(options)
         result = fuse(reference, other, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
         if quality is not None:
@@ -89,11 +94,27 @@ class Tasks:
         if request.get("score"):
             progress(report["slices"], report["slices"], "Measuring the fused slices")
             report["metrics"] = _scores(reference, result)
+            self._scored = replace(result, report=report)
         return {
             "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
             "report": report,
             "transform": save_transform(transform, self._folder, f"transform-{request['id']}.h5"),
         }
+
+    def _loaded_method(self, options: dict[str, Any]) -> tuple[Any, str]:
+        """The method, built once for as long as the same one is asked for, and its device."""
+        from MedFusionLib.device import choose_device
+        from MedFusionLib.methods import DEFAULT_METHOD, create_method
+
+        device = str(choose_device(options.get("device", "auto")).device)
+        name = options.get("method", DEFAULT_METHOD)
+        method_options = dict(options.get("method_options") or {})
+        key = (name, device, method_options)
+        if self._method is None or self._method[0] != key:
+            # The old network goes first: two large ones may not fit side by side.
+            self._method = self._preview = None
+            self._method = (key, create_method(name, device, **method_options))
+        return self._method[1], device
 
     def _preview_slice(
         self, request: Request, progress: Progress, cancel: Cancel
@@ -102,11 +123,14 @@ class Tasks:
 
         key = {name: request.get(name) for name in ("reference", "other", "transform", "options")}
         if self._preview is None or key != self._preview_key:
+            options = dict(request["options"])
+            method, options["device"] = self._loaded_method(options)
             self._preview = SlicePreview(
                 self._volume(request["reference"]),
                 self._volume(request["other"]),
                 open_transform(request.get("transform"), self._folder),
-                dict(request["options"]),
+                method,
+                options,
             )
             self._preview_key = key
         layer, index = self._preview.at(tuple(request["point"]))
@@ -114,6 +138,17 @@ class Tasks:
             "volume": save_volume(layer, self._folder, f"preview-{request['id']}.npy"),
             "index": index,
         }
+
+    def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.evaluation.fusion_report import write_report
+
+        if self._scored is None:
+            raise InputError(
+                "The pictures of the last measured fusion are gone. Fuse again with its quality "
+                "measured, or save the report as .json."
+            )
+        write_report(self._scored, Path(request["path"]))
+        return {}
 
     def _export_dicom(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.dicom_export import export_dicom
@@ -123,6 +158,7 @@ class Tasks:
             request["reference_metadata"],
             request["report"],
             request["folder"],
+            request.get("other_metadata"),
         )
         return {"files": [str(file) for file in files]}
 
@@ -147,8 +183,7 @@ def _scores(reference: Volume, result: Any) -> dict[str, Any]:
     """Per-slice values of each metric and their means, as the report holds them."""
     from MedFusionLib.evaluation.fusion_report import score_fusion
 
-    scores = score_fusion(reference, result.aligned_other, result.volume, result.report)
-    return scores if isinstance(scores, dict) else asdict(scores)
+    return score_fusion(reference, result.aligned_other, result.volume)
 
 
 def _unused_gpu(torch_version: str) -> str | None:

@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 
 from MedFusionLib.errors import InputError, MedFusionError
+from MedFusionLib.methods import DEFAULT_METHOD
 from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP
 from MedFusionLib.slicer_app.mrml import fusedNodeFromVolume, volumeFromNode
 from MedFusionLib.slicer_app.scene_facts import betweenNodes, displayedWindow
@@ -36,7 +37,7 @@ class FusionRequest:
     referenceNode: Any
     otherNode: Any
     outputNode: Any = None
-    method: str = "pyramid"
+    method: str = DEFAULT_METHOD
     alignment: str = "resample"
     transformNode: Any = None
     modalities: tuple[str | None, str | None] = (None, None)
@@ -69,6 +70,13 @@ class FusionRequest:
             "window_reference": windows[0],
             "window_other": windows[1],
         }
+
+
+def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> FusionRequest:
+    """A request from the console's arguments: the request's own fields, and options of ``fuse``."""
+    own = ("method", "alignment", "transformNode", "modalities", "windows", "score")
+    fields = {name: options.pop(name) for name in own if name in options}
+    return FusionRequest(referenceNode, otherNode, outputNode, **fields, options=options)
 
 
 class FusionJob:

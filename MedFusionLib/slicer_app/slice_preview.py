@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -50,14 +51,14 @@ class SlicePreview:
     """Keeps a fused slice over a view from ``start`` until ``stop``.
 
     At most one slice is on its way; while it is, only the newest position is remembered, so that
-    fast scrolling never piles up work. ``onShown`` is called for each slice that is shown,
-    ``onError`` with the reason why one could not be.
+    fast scrolling never piles up work. ``onShown(plane, seconds)`` is called for each slice that is
+    shown, with the time since it was asked for; ``onError`` with the reason why one could not be.
     """
 
     def __init__(
         self,
         client: WorkerClient,
-        onShown: Callable[[], None],
+        onShown: Callable[[str, float], None],
         onError: Callable[[MedFusionError], None],
     ) -> None:
         self._client = client
@@ -73,6 +74,7 @@ class SlicePreview:
         self._job = None
         self._wanted = False
         self._number = 0
+        self._plane, self._askedAt = "", 0.0
 
     @property
     def active(self) -> bool:
@@ -135,6 +137,7 @@ class SlicePreview:
         def ifCurrent(function):
             return lambda value: function(value) if number == self._number else None
 
+        self._plane, self._askedAt = plane, time.monotonic()
         self._job = self._client.submit(
             "preview",
             self._volumes,
@@ -148,7 +151,7 @@ class SlicePreview:
     def _onSlice(self, result) -> None:
         self._job = None
         self._show(result["volume"])
-        self._onShown()
+        self._onShown(self._plane, time.monotonic() - self._askedAt)
         self._askAgain()
 
     def _onFailure(self, error: MedFusionError) -> None:

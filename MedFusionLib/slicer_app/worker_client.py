@@ -96,6 +96,11 @@ class WorkerClient:
         """The worker's own process ID, once it has reported."""
         return self._session.processId if self._session else None
 
+    @property
+    def folder(self) -> Path | None:
+        """The worker's exchange folder, while there is a worker."""
+        return self._session.folder if self._session else None
+
     def submit(
         self,
         do: str,
@@ -243,6 +248,10 @@ class _Session:
         file = self._folder.writeTransform(transform)
         self.send({**request, **messages, "transform": file})
         yield
+
+    @property
+    def folder(self) -> Path:
+        return self._folder.path
 
     def send(self, message: Mapping[str, Any]) -> None:
         self.child.send(encode(message))

@@ -244,7 +244,7 @@ def test_the_preview_shows_the_slices_of_the_whole_fusion(client, pair, view, sc
     compositeNode.SetForegroundVolumeID(pair[1].GetID())
     compositeNode.SetForegroundOpacity(0.3)
     count, shown = scene.GetNumberOfNodes(), []
-    preview = SlicePreview(client, lambda: shown.append(1), lambda error: pytest.fail(str(error)))
+    preview = SlicePreview(client, lambda *told: shown.append(told), lambda error: pytest.fail(str(error)))
     sliceNode.SetSliceOffset(81.0)
     preview.start(request(pair), sliceNode, compositeNode, live=True)
     waitFor(client, lambda: len(shown) == 1)
@@ -267,7 +267,7 @@ def test_the_preview_shows_the_slices_of_the_whole_fusion(client, pair, view, sc
 def test_a_slice_that_arrives_after_the_preview_was_stopped_is_dropped(client, pair, view, scene):
     count = scene.GetNumberOfNodes()
     view[0].SetSliceOffset(81.0)
-    preview = SlicePreview(client, lambda: pytest.fail("shown"), lambda error: None)
+    preview = SlicePreview(client, lambda *told: pytest.fail("shown"), lambda error: None)
     preview.start(request(pair), *view, live=False)
     job = preview._job
     preview.stop()

@@ -1,0 +1,127 @@
+"""The panel's section "View": compare, blend, navigate."""
+
+from __future__ import annotations
+
+import slicer
+
+from MedFusionLib.slicer_app import view_layouts
+from MedFusionLib.slicer_app.navigation import (
+    PointerFollower,
+    driveWithReslice,
+    releaseReslice,
+    resliceDriverLogic,
+)
+from MedFusionLib.slicer_app.panel_state import distanceText
+from MedFusionLib.slicer_app.translation import _
+
+
+class ViewSection:
+    """Connects the view buttons and lets the slice views follow a pointer."""
+
+    def __init__(self, ui) -> None:
+        self.ui = ui
+        self._parameters = None
+        self._blending = False
+        self._reveal = view_layouts.LayerReveal()
+        self._follower = PointerFollower(onMoved=self._onPointerMoved)
+        self._driven: tuple = ((), None)
+        self._showWhatIsInstalled()
+        self._connect()
+
+    def _showWhatIsInstalled(self) -> None:
+        ui = self.ui
+        ui.resliceDriverCheckBox.enabled = resliceDriverLogic() is not None
+        ui.layerRevealCheckBox.enabled = view_layouts.compareVolumesModule() is not None
+
+    def _connect(self) -> None:
+        ui = self.ui
+        ui.compareButton.connect("clicked()", self.onCompareButton)
+        ui.blendButton.connect("clicked()", self.onBlendButton)
+        ui.navigateButton.connect("clicked()", self.onNavigateButton)
+        ui.blendOpacitySlider.connect("valueChanged(double)", self.onBlendOpacity)
+        ui.layerRevealCheckBox.connect("toggled(bool)", self._reveal.setVisible)
+        ui.followPointerCheckBox.connect("toggled(bool)", self.onFollowPointer)
+        ui.resliceDriverCheckBox.connect("toggled(bool)", self.onFollowPointer)
+        ui.slicesIn3DCheckBox.connect("toggled(bool)", self.onSlicesIn3D)
+
+    def setParameters(self, parameters) -> None:
+        """Use another parameter node, or none while the scene closes."""
+        if parameters is None:
+            self.stop()
+        self._parameters = parameters
+
+    def refresh(self) -> None:
+        """Enable what can be done with the chosen nodes."""
+        ui, parameters = self.ui, self._parameters
+        fused, pointer = parameters.outputVolume, parameters.pointerTransform
+        for button in (ui.compareButton, ui.blendButton, ui.navigateButton):
+            button.enabled = fused is not None and parameters.referenceVolume is not None
+        ui.compareButton.enabled = ui.compareButton.enabled and parameters.otherVolume is not None
+        ui.followPointerCheckBox.enabled = pointer is not None
+        if self._follower.pointerNode is not None and self._follower.pointerNode is not pointer:
+            self.onFollowPointer()
+
+    def onFused(self, fusedNode) -> None:
+        """A new result: show it where the views show neither it nor a blend with it."""
+        if not self._blending:
+            view_layouts.showNavigate(fusedNode)
+
+    def onCompareButton(self) -> None:
+        """Reference, other and fused volume side by side."""
+        parameters = self._parameters
+        self._blending = False
+        nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.outputVolume)
+        view_layouts.showCompare(nodes, (_("Ref"), _("Other"), _("Fused")))
+
+    def onBlendButton(self) -> None:
+        """The fused volume over the reference."""
+        parameters = self._parameters
+        self._blending = True
+        view_layouts.showBlend(
+            parameters.referenceVolume, parameters.outputVolume, parameters.blendOpacity
+        )
+
+    def onNavigateButton(self) -> None:
+        """The fused volume in the slice views."""
+        self._blending = False
+        view_layouts.showNavigate(self._parameters.outputVolume)
+
+    def onBlendOpacity(self, opacity: float) -> None:
+        """The slider has moved; it works on a blend only, not on the layers of others."""
+        if self._blending:
+            view_layouts.setBlendOpacity(opacity)
+
+    def onSlicesIn3D(self, visible: bool) -> None:
+        """Show the slices in the 3D view, or hide them."""
+        view_layouts.showSlicesIn3D(visible)
+
+    def onFollowPointer(self, checked=None) -> None:
+        """Begin or end to follow the chosen pointer, as the check boxes say."""
+        self._release()
+        parameters, ui = self._parameters, self.ui
+        pointer = parameters.pointerTransform if parameters else None
+        ui.distanceLabel.text = ""
+        if pointer is None or not ui.followPointerCheckBox.checked:
+            return
+        sliceNodes = view_layouts.navigationSliceNodes()
+        if ui.resliceDriverCheckBox.checked and driveWithReslice(sliceNodes, pointer):
+            self._driven = (sliceNodes, pointer)
+        self._follower.start(pointer, sliceNodes, parameters.outputVolume)
+
+    def _release(self) -> None:
+        self._follower.stop()
+        sliceNodes, pointer = self._driven
+        releaseReslice(sliceNodes, pointer)
+        self._driven = ((), None)
+
+    def _onPointerMoved(self, tip, distance) -> None:
+        self.ui.distanceLabel.text = distanceText(distance)
+
+    def stop(self) -> None:
+        """Let go of the pointer and of the mouse."""
+        self._release()
+        self._blending = False
+        if slicer.mrmlScene is not None:
+            self._reveal.setVisible(False)
+        for checkBox in (self.ui.followPointerCheckBox, self.ui.layerRevealCheckBox):
+            checkBox.checked = False

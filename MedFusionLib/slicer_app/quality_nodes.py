@@ -1,0 +1,129 @@
+"""How well a volume was fused, as text, as a table node and as a plot of the scene."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import slicer
+
+from MedFusionLib.slicer_app.translation import _
+
+TABLE_ROLE = "MedFusion.MetricsTable"
+CHART_ROLE = "MedFusion.MetricsPlot"
+SLICE_COLUMN = "slice"
+_FROM_ATTRIBUTES = {
+    "method": "MedFusion.Method",
+    "version": "MedFusion.Version",
+    "weights_sha256": "MedFusion.WeightsSHA256",
+    "device": "MedFusion.Device",
+}
+_COLOURS = ((0.12, 0.47, 0.71), (0.84, 0.15, 0.16), (0.17, 0.63, 0.17), (0.58, 0.40, 0.74))
+
+
+def reportOf(fusedNode) -> dict[str, Any] | None:
+    """The report that a fused node carries in its attributes; None for another node."""
+    parameters = fusedNode.GetAttribute("MedFusion.Parameters")
+    if not parameters:
+        return None
+    kept = {key: fusedNode.GetAttribute(name) for key, name in _FROM_ATTRIBUTES.items()}
+    return {**json.loads(parameters), **kept}
+
+
+def qualityText(report: Mapping[str, Any] | None) -> str:
+    """Registration quality and the means of the metrics, a line each."""
+    if report is None:
+        return _("Nothing is fused yet.")
+    lines = []
+    registration = report.get("registration")
+    if registration:
+        lines.append(
+            _("Registration: {verdict}. {reason}").format(
+                verdict=registration["verdict"], reason=registration["reason"]
+            )
+        )
+    means = (report.get("metrics") or {}).get("mean", {})
+    lines += [f"{name}: {value:.3f}" for name, value in means.items() if value is not None]
+    return "\n".join(lines) or _("The fused slices were not measured.")
+
+
+def metricsTable(fusedNode, report: Mapping[str, Any]):
+    """Table node with one row per slice and one column per metric, made or updated."""
+    scene = fusedNode.GetScene()
+    tableNode = fusedNode.GetNodeReference(TABLE_ROLE)
+    if tableNode is None:
+        name = _("{fused} metrics").format(fused=fusedNode.GetName())
+        tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
+        fusedNode.SetNodeReferenceID(TABLE_ROLE, tableNode.GetID())
+    columns = report["metrics"]["per_slice"]
+    count = max(len(values) for values in columns.values())
+    wasModifying = tableNode.StartModify()
+    tableNode.RemoveAllColumns()
+    slicer.util.updateTableFromArray(
+        tableNode,
+        [np.arange(count), *(np.array(values, dtype=float) for values in columns.values())],
+        [SLICE_COLUMN, *columns],
+    )
+    tableNode.EndModify(wasModifying)
+    return tableNode
+
+
+def metricsChart(fusedNode, report: Mapping[str, Any]):
+    """Chart node with a line per metric over the slices, made or updated."""
+    scene = fusedNode.GetScene()
+    tableNode = metricsTable(fusedNode, report)
+    chartNode = fusedNode.GetNodeReference(CHART_ROLE)
+    if chartNode is None:
+        chartNode = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", tableNode.GetName())
+        fusedNode.SetNodeReferenceID(CHART_ROLE, chartNode.GetID())
+    _removeSeries(scene, chartNode)
+    chartNode.SetTitle(fusedNode.GetName())
+    chartNode.SetXAxisTitle(_("Slice"))
+    chartNode.SetYAxisTitle(_("Metric"))
+    for number, name in enumerate(report["metrics"]["per_slice"]):
+        series = _series(scene, tableNode, name, _COLOURS[number % len(_COLOURS)])
+        chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
+    return chartNode
+
+
+def _removeSeries(scene, chartNode) -> None:
+    count = chartNode.GetNumberOfPlotSeriesNodes()
+    old = [chartNode.GetNthPlotSeriesNode(index) for index in range(count)]
+    chartNode.RemoveAllPlotSeriesNodeIDs()
+    for series in old:
+        scene.RemoveNode(series)
+
+
+def _series(scene, tableNode, name: str, colour):
+    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
+    series.SetAndObserveTableNodeID(tableNode.GetID())
+    series.SetXColumnName(SLICE_COLUMN)
+    series.SetYColumnName(name)
+    series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
+    series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
+    series.SetColor(*colour)
+    return series
+
+
+def showMetricsTable(fusedNode, report: Mapping[str, Any]) -> None:
+    """Show the table in a table view."""
+    tableNode = metricsTable(fusedNode, report)
+    _useLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActiveTableID(tableNode.GetID())
+    slicer.app.applicationLogic().PropagateTableSelection()
+
+
+def showMetricsPlot(fusedNode, report: Mapping[str, Any]) -> None:
+    """Show the chart in a plot view."""
+    chartNode = metricsChart(fusedNode, report)
+    _useLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActivePlotChartID(chartNode.GetID())
+    slicer.app.applicationLogic().PropagatePlotChartSelection()
+
+
+def _useLayout(layout: int) -> None:
+    slicer.app.layoutManager().setLayout(layout)

@@ -1,0 +1,169 @@
+"""A picture of the panel, drawn by PySide6 with stand-ins for Slicer's own widget classes."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
+QtUiTools = pytest.importorskip("PySide6.QtUiTools", reason="needs PySide6's QtUiTools")
+
+from PySide6 import QtCore, QtGui  # noqa: E402
+
+from MedFusionLib.methods import method_names  # noqa: E402
+from MedFusionLib.slicer_app import choices  # noqa: E402
+from MedFusionLib.slicer_app.panel_state import methodText  # noqa: E402
+
+WIDTH = 460
+"""Pixels; Slicer's module panel opens at about this width."""
+CHOICES = {
+    "referenceModality": choices.Modality,
+    "otherModality": choices.Modality,
+    "referenceWindow": choices.Window,
+    "otherWindow": choices.Window,
+    "alignment": choices.AlignmentChoice,
+    "plane": choices.Plane,
+    "colour": choices.Colour,
+}
+
+
+class Section(QtWidgets.QFrame):
+    """Stands in for ctkCollapsibleButton and ctkCollapsibleGroupBox: a caption over its content."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setFrameShape(QtWidgets.QFrame.Shape.Box)
+        self._caption = ""
+
+    def getText(self):
+        return self._caption
+
+    def setText(self, text):
+        self._caption = text
+
+    text = QtCore.Property(str, getText, setText)
+    title = QtCore.Property(str, getText, setText)
+
+    def paintEvent(self, event):
+        super().paintEvent(event)
+        QtGui.QPainter(self).drawText(6, 14, f"▾ {self._caption}")
+
+
+class NodeSelector(QtWidgets.QComboBox):
+    """Stands in for qMRMLNodeComboBox: shows its text for no node."""
+
+    def getNone(self):
+        return self.itemText(0)
+
+    def setNone(self, text):
+        self.addItem(text)
+
+    noneDisplay = QtCore.Property(str, getNone, setNone)
+
+
+class SliderWidget(QtWidgets.QWidget):
+    """Stands in for ctkSliderWidget: a slider and a number."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal))
+        row.addWidget(QtWidgets.QDoubleSpinBox())
+
+
+STAND_INS = {
+    "qMRMLWidget": QtWidgets.QWidget,
+    "qMRMLNodeComboBox": NodeSelector,
+    "ctkCollapsibleButton": Section,
+    "ctkCollapsibleGroupBox": Section,
+    "ctkSliderWidget": SliderWidget,
+}
+
+
+class Loader(QtUiTools.QUiLoader):
+    """Makes stand-ins for the classes that only Slicer has."""
+
+    def createWidget(self, className, parent=None, name=""):
+        if className not in STAND_INS:
+            return super().createWidget(className, parent, name)
+        widget = STAND_INS[className](parent)
+        widget.setObjectName(name)
+        return widget
+
+
+@pytest.fixture(scope="module")
+def panel(repository):
+    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    panel = Loader().load(str(repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui"))
+    fill(panel)
+    panel.resize(WIDTH, panel.layout().totalHeightForWidth(WIDTH))
+    panel.show()
+    application.processEvents()
+    yield panel
+    panel.deleteLater()
+
+
+def fill(panel) -> None:
+    """What the parameter node and the rules would put into the widgets."""
+    for combo in panel.findChildren(QtWidgets.QComboBox):
+        offered = CHOICES.get(combo.property("SlicerParameterName"))
+        if offered is not None:
+            combo.addItems([offered.label(choice) for choice in offered])
+    texts = {
+        "methodComboBox": method_names(),
+        "deviceComboBox": ["Automatic", "CPU"],
+        "precisionComboBox": ["auto"],
+        "referenceSelector": ["T1 of a patient with quite a long name"],
+        "otherSelector": ["FDG-PET"],
+    }
+    for name, items in texts.items():
+        panel.findChild(QtWidgets.QComboBox, name).addItems(items)
+    labels = {
+        "referenceModalityLabel": "MR, guessed from 't1' in the name",
+        "otherModalityLabel": "PET, guessed from 'pet' in the name",
+        "relationLabel": "Same space, other grid: will be resampled "
+        "(97 % of the smaller volume overlaps).",
+        "methodDescriptionLabel": methodText(method_names()[0]),
+        "warningsLabel": "Only 20 % of the smaller volume overlaps.",
+        "progressLabel": "30 of 94 slices, 8.3 slices/s, 8 s left",
+        "previewLabel": "Axial slice fused in 42 ms.",
+        "distanceLabel": "Tip is inside, 12.3 mm from the border",
+        "qualityLabel": "Registration: pass.\nMI: 1.234\nSSIM: 0.812",
+    }
+    for name, text in labels.items():
+        panel.findChild(QtWidgets.QLabel, name).setText(text)
+    for layout in panel.findChildren(Section):
+        layout.layout().setContentsMargins(6, 22, 6, 6)
+    panel.findChild(QtWidgets.QProgressBar, "progressBar").setVisible(True)
+
+
+def test_the_panel_can_be_drawn_and_looked_at(panel, tmp_path):
+    picture = panel.grab()
+    assert picture.save(str(tmp_path / "panel.png"))
+    image = picture.toImage()
+    colours = {image.pixel(x, y) for x in range(0, image.width(), 7) for y in range(0, 900, 7)}
+    assert len(colours) > 5
+
+
+def test_nothing_is_cut_off_at_the_width_of_slicers_panel(panel):
+    assert panel.minimumSizeHint().width() <= WIDTH
+    for widget in panel.findChildren(QtWidgets.QWidget):
+        if widget.isVisible() and isinstance(widget.parent(), Section):
+            assert widget.geometry().right() <= widget.parent().width()
+    for button in panel.findChildren(QtWidgets.QAbstractButton):
+        if button.isVisible() and button.text():
+            assert button.width() >= button.minimumSizeHint().width(), button.objectName()
+
+
+def test_the_keyboard_reaches_every_control(panel):
+    reached, widget = set(), panel.nextInFocusChain()
+    while widget is not None and widget.objectName() not in reached:
+        reached.add(widget.objectName() or str(id(widget)))
+        widget = widget.nextInFocusChain()
+    kinds = (QtWidgets.QAbstractButton, QtWidgets.QComboBox, QtWidgets.QSpinBox)
+    for control in panel.findChildren(QtWidgets.QWidget):
+        if isinstance(control, kinds) and control.objectName() and control.isVisible():
+            assert control.focusPolicy() & QtCore.Qt.FocusPolicy.TabFocus, control.objectName()
