@@ -80,9 +80,7 @@ class Tasks:
         transform = open_transform(request.get("transform"), self._folder)
         quality = None
         if options.get("alignment") in REGISTERED:
-            transform, quality = _registered(
-                reference, other, options["alignment"], transform, progress, cancel
-            )
+            transform, quality = _registered(reference, other, options, transform, progress, cancel)
         if transform is not None:
             options["alignment"] = transform
         options["method"], options["device"] = self._loaded_method(options)
@@ -91,6 +89,7 @@ class Tasks:
         if quality is not None:
             report["registration"] = quality
             report["transform"] = {**report["transform"], "kind": request["options"]["alignment"]}
+            report["warnings"] = [*report["warnings"], *_alignment_warning(quality)]
         if request.get("score"):
             progress(report["slices"], report["slices"], "Measuring the fused slices")
             report["metrics"] = _scores(reference, result)
@@ -167,16 +166,33 @@ class Tasks:
 
 
 def _registered(
-    reference: Volume, other: Volume, kind: str, initial: Any, progress: Progress, cancel: Cancel
+    reference: Volume,
+    other: Volume,
+    options: Request,
+    initial: Any,
+    progress: Progress,
+    cancel: Cancel,
 ) -> tuple[Any, dict[str, Any]]:
+    """The transform from reference to other, and its quality's report.
+
+    ``fuse`` would register as well, but from nowhere: here the volumes' parent transforms in the
+    scene are the start, and the transform goes back into the scene.
+    """
     from MedFusionLib.errors import RegistrationError
     from MedFusionLib.registration import align
 
+    kind = options["alignment"]
     found = align(reference, other, kind, initial=initial, progress=progress, cancel=cancel)
     quality = found.quality.to_report()
-    if quality["verdict"] == "failed":
+    if quality["verdict"] == "failed" and not options.get("force"):
         raise RegistrationError(f"The volumes could not be aligned: {quality['reason']}")
     return found.transform, quality
+
+
+def _alignment_warning(quality: Request) -> list[str]:
+    if quality["verdict"] == "pass":
+        return []
+    return [f"The alignment is {quality['verdict']}: {quality['reason']}"]
 
 
 def _scores(reference: Volume, result: Any) -> dict[str, Any]:

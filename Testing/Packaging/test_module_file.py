@@ -21,7 +21,7 @@ class Base: pass
 names = ["", "Widget", "Logic", "Test"]
 module("qt"); module("ctk"); module("vtk")
 module("slicer", __path__=[])
-module("slicer.util", VTKObservationMixin=Base)
+module("slicer.util", VTKObservationMixin=type("VTKObservationMixin", (), {}))
 sys.modules["slicer"].util = sys.modules["slicer.util"]
 module("slicer.i18n", tr=str, translate=lambda context, text: text)
 module("slicer.parameterNodeWrapper", parameterNodeWrapper=lambda cls: cls)
