@@ -92,8 +92,7 @@ class Tasks:
             report["warnings"] = [*report["warnings"], *_alignment_warning(quality)]
         if request.get("score"):
             progress(report["slices"], report["slices"], "Measuring the fused slices")
-            report["metrics"] = _scores(reference, result)
-            self._scored = replace(result, report=report)
+            self._measure(reference, result, report)
         return {
             "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
             "report": report,
@@ -137,6 +136,17 @@ class Tasks:
             "volume": save_volume(layer, self._folder, f"preview-{request['id']}.npy"),
             "index": index,
         }
+
+    def _measure(self, reference: Volume, result: Any, report: dict[str, Any]) -> None:
+        """Add the metrics to the report; a package they need and Slicer lacks is only told."""
+        try:
+            from MedFusionLib.evaluation.fusion_report import score_fusion
+        except ImportError as error:
+            missing = f"The quality was not measured: {error}."
+            report["warnings"] = [*report["warnings"], missing]
+            return
+        report["metrics"] = score_fusion(reference, result.aligned_other, result.volume)
+        self._scored = replace(result, report=report)
 
     def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.evaluation.fusion_report import write_report
@@ -193,13 +203,6 @@ def _alignment_warning(quality: Request) -> list[str]:
     if quality["verdict"] == "pass":
         return []
     return [f"The alignment is {quality['verdict']}: {quality['reason']}"]
-
-
-def _scores(reference: Volume, result: Any) -> dict[str, Any]:
-    """Per-slice values of each metric and their means, as the report holds them."""
-    from MedFusionLib.evaluation.fusion_report import score_fusion
-
-    return score_fusion(reference, result.aligned_other, result.volume)
 
 
 def _unused_gpu(torch_version: str) -> str | None:
