@@ -1,0 +1,46 @@
+"""The scores of a fused volume that lies in a file, against its two sources."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from MedFusionLib.alignment import resample
+from MedFusionLib.commands.common import write_text
+from MedFusionLib.errors import GeometryError
+from MedFusionLib.evaluation.fusion_page import scores_page
+from MedFusionLib.evaluation.fusion_report import default_settings, score_fusion
+from MedFusionLib.volume import read_volume, same_grid
+
+
+def score_files(
+    reference: Path, other: Path, fused: Path, windows: tuple[str, str], plane: str
+) -> dict[str, Any]:
+    """Scores of a fused volume (see `score_fusion`) and the names of the three files.
+
+    The fused volume must lie on the reference's grid; the other is resampled to it by position.
+    Raises: GeometryError if it does not, InputError for a file that is no volume.
+    """
+    volumes = read_volume(reference), read_volume(other), read_volume(fused)
+    if not same_grid(volumes[0], volumes[2]):
+        raise GeometryError(
+            f"'{fused}' does not lie on the grid of '{reference}'. Name the reference that it was "
+            "fused with."
+        )
+    settings = default_settings(*volumes, windows, plane)
+    scores = score_fusion(volumes[0], resample(volumes[1], volumes[0]), volumes[2], settings)
+    return {
+        **settings,
+        "reference": {"path": str(reference), **settings["reference"]},
+        "other": {"path": str(other), **settings["other"]},
+        "fused": {"path": str(fused)},
+        "metrics": scores,
+    }
+
+
+def write_scores(report: dict[str, Any], folder: Path) -> None:
+    """Write scores.json and report.html into a folder, which is made if need be."""
+    folder.mkdir(exist_ok=True)
+    write_text(folder / "scores.json", json.dumps(report, indent=2) + "\n")
+    write_text(folder / "report.html", scores_page(report))
