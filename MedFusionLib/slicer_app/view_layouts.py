@@ -81,7 +81,7 @@ def showNavigate(fusedNode) -> None:
 
 def _leaveCompare(layout: int) -> None:
     layoutManager = slicer.app.layoutManager()
-    if layoutManager.layout == COMPARE_LAYOUT:
+    if layoutManager is not None and layoutManager.layout == COMPARE_LAYOUT:
         layoutManager.setLayout(layout)
 
 
