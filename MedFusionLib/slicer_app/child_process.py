@@ -196,5 +196,8 @@ class QProcessChild:
     def processEvents(self, seconds: float) -> None:
         import slicer
 
-        slicer.app.processEvents(self._qt.QEventLoop.AllEvents, round(1000 * seconds))
-        time.sleep(0.005)
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            slicer.app.processEvents()
+            # Without a pause the waiting itself would take a whole core.
+            time.sleep(0.005)

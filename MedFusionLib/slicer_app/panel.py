@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 
 import slicer
+from slicer.util import VTKObservationMixin
 
 from MedFusionLib.errors import Cancelled, MedFusionError
 from MedFusionLib.slicer_app.choices import AlignmentChoice
@@ -28,10 +29,11 @@ from MedFusionLib.slicer_app.torch_setup import torchVersion
 from MedFusionLib.slicer_app.translation import _
 
 
-class Panel:
-    """Connects the widgets of ``MedFusion.ui``; ``close`` ends whatever runs and lets go."""
+class Panel(VTKObservationMixin):
+    """Connects the widgets of ``MedFusion.ui``; ``stop`` ends whatever runs and lets go."""
 
     def __init__(self, ui, logic) -> None:
+        VTKObservationMixin.__init__(self)
         self.ui = ui
         self.logic = logic
         self._parameters = None
@@ -41,6 +43,7 @@ class Panel:
         self._runWarnings: tuple[str, ...] = ()
         self._deviceWarning: str | None = None
         self._relation = (None, None)
+        self._placed: tuple = ()
         self._preview = SlicePreview(logic.client, self._onPreviewShown, self._onPreviewError)
         self._previewAsked = 0.0
         self.views = ViewSection(ui)
@@ -73,9 +76,22 @@ class Panel:
         if parameters is None:
             return
         state = panelState(self._inputs(parameters), self._options(parameters), self._jobState)
+        self._observePlaces(parameters)
         self._show(state)
         self.views.refresh()
         self.quality.refresh()
+
+    def _observePlaces(self, parameters) -> None:
+        """See when a chosen volume is moved, which the parameter node does not tell."""
+        nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.alignmentTransform)
+        if nodes != self._placed:
+            self._placed = nodes
+            self.removeObservers(self._onMoved)
+            for node in filter(None, nodes):
+                self.addObserver(node, node.TransformModifiedEvent, self._onMoved)
+
+    def _onMoved(self, caller, event) -> None:
+        self.refresh()
 
     def _inputs(self, parameters) -> Inputs:
         reference, other = parameters.referenceVolume, parameters.otherVolume
@@ -317,6 +333,8 @@ class Panel:
         """End the run and the preview, and drop what observes the scene."""
         self._job = None
         self._preview.stop()
+        self.removeObservers()
+        self._placed = ()
         self.views.stop()
         self.quality.forget()
         self.logic.stop()
