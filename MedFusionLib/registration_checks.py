@@ -20,6 +20,7 @@ from MedFusionLib.registration_search import (
     COARSE,
     Cancel,
     Found,
+    Stage,
     climb,
     covered,
     never,
@@ -74,14 +75,33 @@ class Mirror:
     flipped: float
     likeness: float
 
+    @property
+    def ratio(self) -> float:
+        """Mutual information straight to flipped: above 1 where the volume fits better as it is."""
+        return self.straight / max(self.flipped, 1e-9)
+
 
 Run = Callable[[], Found]
 
 
+def nothing() -> None:
+    """An ``advance`` that nobody watches."""
+
+
 def repeat_registration(
-    fixed: Head, moving: Head, found: SimpleITK.Transform, kind: str, seed: int, cancel: Cancel
+    fixed: Head,
+    moving: Head,
+    found: SimpleITK.Transform,
+    kind: str,
+    seed: int,
+    advance: Callable[[], None] = nothing,
+    cancel: Cancel = never,
 ) -> list[Repeat]:
-    """Residuals of registrations from other starts and seeds, exchanged roles, and halves."""
+    """Residuals of registrations from other starts and seeds, exchanged roles, and halves.
+
+    ``found`` maps the fixed to the moving head; ``kind`` is rigid or affine. ``advance()`` is
+    told after each registration.
+    """
     runs = _restarts(fixed, moving, found, kind, seed, cancel)
     runs.append(("roles exchanged", partial(_exchanged, fixed, moving, found, kind, seed, cancel)))
     surface = surface_points(fixed.mask)
@@ -99,6 +119,8 @@ def repeat_registration(
             again = register_again().transform
         except RuntimeError:  # SimpleITK: the heads came apart
             return Repeat(name, float("inf"))
+        finally:
+            advance()
         return Repeat(name, float(np.percentile(displacements(again, found, seen[name]), 95)))
 
     return side_by_side(residual, runs)
@@ -111,7 +133,7 @@ def _restarts(
     runs: list[tuple[str, Run]] = []
     for number in range(1, RESTARTS + 1):
         start = _disturbed(found, kind, fixed, random)
-        run = partial(_from, fixed, moving, fixed.skin, start, kind, seed + number, cancel)
+        run = partial(_afar, fixed, moving, start, kind, seed + number, cancel)
         runs.append((f"start {number}", run))
     return runs
 
@@ -128,6 +150,14 @@ def _disturbed(
     return from_matrix(matrix_of(transform) @ matrix_of(nudge), kind, fixed.centre)
 
 
+def _afar(
+    fixed: Head, moving: Head, start: SimpleITK.Transform, kind: str, seed: int, cancel: Cancel
+) -> Found:
+    """Climb from a start that lies off: on 4 mm voxels first."""
+    near = _climb_on(COARSE, fixed, moving, fixed.skin, start, "rigid", seed, cancel)
+    return _from(fixed, moving, fixed.skin, near.transform, kind, seed, cancel)
+
+
 def _from(
     fixed: Head,
     moving: Head,
@@ -137,8 +167,21 @@ def _from(
     seed: int,
     cancel: Cancel,
 ) -> Found:
+    return _climb_on(CHECK, fixed, moving, mask, start, kind, seed, cancel)
+
+
+def _climb_on(
+    stage: Stage,
+    fixed: Head,
+    moving: Head,
+    mask: SimpleITK.Image,
+    start: SimpleITK.Transform,
+    kind: str,
+    seed: int,
+    cancel: Cancel,
+) -> Found:
     begin = with_freedom(start, kind, fixed.centre)
-    return optimise(fixed, moving, mask, begin, CHECK, seed, cancel)
+    return optimise(fixed, moving, mask, begin, stage, seed, cancel)
 
 
 def _exchanged(

@@ -19,7 +19,7 @@ import SimpleITK
 
 from MedFusionLib.errors import Cancelled, RegistrationError
 from MedFusionLib.registration_images import Head, box_points, shrink
-from MedFusionLib.registration_transforms import displacements, moved, unwrapped, with_freedom
+from MedFusionLib.registration_transforms import displacements, moved, unwrapped
 
 Cancel = Callable[[], bool]
 Item = TypeVar("Item")
@@ -50,7 +50,7 @@ class Stage:
 
 SEARCH = Stage(8.0, 8_000, 24, 8.0, 0.5)
 COARSE = Stage(4.0, 20_000, 32, 3.0, 0.1)
-FINE = Stage(2.0, 40_000, 64, 1.0, 0.02)
+FINE = Stage(2.0, 40_000, 96, 1.0, 0.02)
 CHECK = Stage(3.0, 15_000, 48, 2.0, 0.05)
 
 
@@ -89,7 +89,7 @@ def optimise(
     """
     method = _method(mask, stage)
     image = _cropped(shrink(fixed.image, stage.voxel_mm), mask)
-    inside = max(1, int(SimpleITK.GetArrayFromImage(_on_grid(mask, image)).sum()))
+    inside = max(1, int(SimpleITK.GetArrayFromImage(on_grid(mask, image)).sum()))
     method.SetMetricSamplingPercentage(min(1.0, stage.samples / inside), seed + 1)
     method.SetMetricSamplingStrategy(method.RANDOM)
     method.SetInitialTransform(start, inPlace=False)
@@ -125,7 +125,7 @@ def _method(mask: SimpleITK.Image, stage: Stage) -> SimpleITK.ImageRegistrationM
 
 def _cropped(image: SimpleITK.Image, mask: SimpleITK.Image) -> SimpleITK.Image:
     """The part of the image around the mask: samples drawn elsewhere would be thrown away."""
-    inside = SimpleITK.GetArrayFromImage(_on_grid(mask, image))
+    inside = SimpleITK.GetArrayFromImage(on_grid(mask, image))
     if not inside.any():
         return image
     spans = [np.flatnonzero(inside.any(axis=axes)) for axes in ((0, 1), (0, 2), (1, 2))]
@@ -134,30 +134,9 @@ def _cropped(image: SimpleITK.Image, mask: SimpleITK.Image) -> SimpleITK.Image:
     return SimpleITK.RegionOfInterest(image, size, low)
 
 
-def _on_grid(mask: SimpleITK.Image, image: SimpleITK.Image) -> SimpleITK.Image:
+def on_grid(mask: SimpleITK.Image, image: SimpleITK.Image) -> SimpleITK.Image:
+    """The mask on the image's grid."""
     return SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 0)
-
-
-def register(
-    fixed: Head,
-    moving: Head,
-    kind: str,
-    start: SimpleITK.Transform | None,
-    seed: int,
-    cancel: Cancel = never,
-) -> Found:
-    """Rigid or affine transform from the fixed to the moving head.
-
-    Without a ``start`` one is looked for. An affine registration climbs from the rigid one: with
-    twelve parameters at once, a wrong scale can make up for a wrong place.
-    """
-    rigid = best_rigid_start(fixed, moving, seed, cancel) if start is None else start
-    stages = [(COARSE, "rigid"), (FINE, "rigid")] + [(FINE, "affine")] * (kind == "affine")
-    found = Found(rigid, 0.0)
-    for stage, freedom in stages:
-        begin = with_freedom(found.transform, freedom, fixed.centre)
-        found = optimise(fixed, moving, fixed.skin, begin, stage, seed, cancel)
-    return found
 
 
 def best_rigid_start(

@@ -1,0 +1,251 @@
+"""How far an alignment can be trusted, in numbers, one word and a sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import SimpleITK
+
+from MedFusionLib.registration_checks import (
+    Mirror,
+    Repeat,
+    look_for_mirror,
+    nothing,
+    repeat_registration,
+)
+from MedFusionLib.registration_images import Head, shrink, surface_points, voxel_diagonal
+from MedFusionLib.registration_search import CHECK, Cancel, covered, never, on_grid
+from MedFusionLib.registration_transforms import displacements, inverse
+from MedFusionLib.volume import Volume
+
+PASS = "pass"
+DOUBTFUL = "doubtful"
+FAILED = "failed"
+
+BINS = 48
+LEAST_OVERLAP = 0.3
+GOOD_OVERLAP = 0.6
+LEAST_LIMIT_MM = 2.5
+FAILING_LIMITS = 3.0
+LEAST_INFORMATION = 0.15
+WORSE = 0.95
+MIRROR_MARGIN = 1.01
+OWN_MIRROR = 0.99
+SAME_FRAME_WAY_MM = 20.0
+# Where these numbers come from: docs/ALIGNMENT.md.
+
+SAME_FRAME = "same"
+DIFFERENT_FRAMES = "different"
+UNKNOWN_FRAMES = "unknown"
+FRAME_SENTENCES = {
+    SAME_FRAME: "Both volumes carry the same frame of reference.",
+    DIFFERENT_FRAMES: (
+        "The volumes carry different frames of reference, so only the registration tells how they "
+        "lie to each other."
+    ),
+    UNKNOWN_FRAMES: (
+        "At least one volume carries no frame of reference, so it is unknown whether their "
+        "positions can be compared."
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a verdict rests on.
+
+    ``mutual_information_before``, ``_after``: nats, over the head and 10 mm around it, with the
+    positions as in the files and as aligned. ``overlap``: share of the smaller head inside the
+    other image, 0 to 1. ``residual_mm``: root mean square of the repeats' residuals at the head's
+    surface, and ``residual_limit_mm``, up to which it passes. ``moved_mm``: mean way of the
+    head's surface from the positions in the files. ``frames_of_reference``: same, different or
+    unknown.
+    """
+
+    mutual_information_before: float
+    mutual_information_after: float
+    overlap: float
+    residual_mm: float
+    residual_limit_mm: float
+    moved_mm: float
+    frames_of_reference: str
+    mirror: Mirror
+
+
+@dataclass(frozen=True)
+class RegistrationQuality:
+    """``verdict``: pass, doubtful or failed; ``reason``: why, in sentences; and the evidence.
+
+    ``repeats`` are the registrations that were done again, one by one.
+    """
+
+    verdict: str
+    reason: str
+    evidence: Evidence
+    repeats: tuple[Repeat, ...]
+
+    @property
+    def frames_sentence(self) -> str:
+        """What the files say about whether positions can be compared."""
+        return FRAME_SENTENCES[self.evidence.frames_of_reference]
+
+    def to_report(self) -> dict[str, Any]:
+        """Plain JSON values; an infinite residual (no position found) becomes None."""
+        return {
+            "verdict": self.verdict,
+            "reason": self.reason,
+            "frames_sentence": self.frames_sentence,
+            **asdict(self.evidence),
+            "residual_mm": _finite(self.evidence.residual_mm),
+            "repeats": [
+                {"name": again.name, "residual_mm": _finite(again.residual_mm)}
+                for again in self.repeats
+            ],
+        }
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def frames_of_reference(reference: Volume, other: Volume) -> str:
+    """``same``, ``different`` or ``unknown``, by the volumes' frame of reference UIDs."""
+    one = reference.metadata.get("frame_of_reference_uid")
+    two = other.metadata.get("frame_of_reference_uid")
+    if not one or not two:
+        return UNKNOWN_FRAMES
+    return SAME_FRAME if one == two else DIFFERENT_FRAMES
+
+
+def judge(
+    volumes: tuple[Volume, Volume],
+    heads: tuple[Head, Head],
+    found: SimpleITK.Transform,
+    freedom: str,
+    seed: int,
+    advance: Callable[[], None] = nothing,
+    cancel: Cancel = never,
+) -> RegistrationQuality:
+    """Register again in other ways, look for a mirrored volume, and give a verdict.
+
+    ``volumes`` and ``heads`` are the fixed and the moving one, ``found`` maps from the first to
+    the second (LPS, mm), ``freedom`` is rigid or affine.
+    """
+    fixed, moving = heads
+    surface = surface_points(fixed.mask)
+    identity = SimpleITK.Transform(3, SimpleITK.sitkIdentity)
+    repeats = repeat_registration(fixed, moving, found, freedom, seed, advance, cancel)
+    mirror = look_for_mirror(fixed, moving, found, freedom, seed, cancel)
+    advance()
+    evidence = Evidence(
+        mutual_information_before=mutual_information(fixed, moving, identity),
+        mutual_information_after=mutual_information(fixed, moving, found),
+        overlap=head_overlap(fixed, moving, found, freedom),
+        residual_mm=float(np.sqrt(np.mean([again.residual_mm**2 for again in repeats]))),
+        residual_limit_mm=max(LEAST_LIMIT_MM, *map(voxel_diagonal, volumes)),
+        moved_mm=float(displacements(found, identity, surface).mean()),
+        frames_of_reference=frames_of_reference(*volumes),
+        mirror=mirror,
+    )
+    verdict, reason = give_verdict(evidence)
+    return RegistrationQuality(verdict, reason, evidence, tuple(repeats))
+
+
+def mutual_information(fixed: Head, moving: Head, transform: SimpleITK.Transform) -> float:
+    """Mutual information in nats of 48×48 grey levels, over the fixed head and 10 mm around it.
+
+    Samples outside the moving image count as its darkest value, so that numbers of different
+    positions can be compared. I = Σ p(a,b) ln(p(a,b) / p(a)p(b)) (Shannon 1948).
+    """
+    grid = shrink(fixed.image, CHECK.voxel_mm)
+    inside = SimpleITK.GetArrayFromImage(on_grid(fixed.skin, grid)) > 0
+    coarse = shrink(moving.image, CHECK.voxel_mm)
+    darkest = float(SimpleITK.GetArrayFromImage(coarse).min())
+    there = SimpleITK.Resample(coarse, grid, transform, SimpleITK.sitkLinear, darkest)
+    one, two = (SimpleITK.GetArrayFromImage(image)[inside] for image in (grid, there))
+    joint = np.histogram2d(one, two, BINS)[0] / max(1, one.size)
+    expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
+    some = joint > 0
+    return float((joint[some] * np.log(joint[some] / expected[some])).sum())
+
+
+def head_overlap(fixed: Head, moving: Head, transform: SimpleITK.Transform, freedom: str) -> float:
+    """Share, 0 to 1, of the better covered head that lies inside the other's image."""
+    back = inverse(transform, freedom, moving.centre)
+    return max(covered(fixed, moving, transform), covered(moving, fixed, back))
+
+
+def give_verdict(evidence: Evidence) -> tuple[str, str]:
+    """``pass``, ``doubtful`` or ``failed``, and the sentences for it."""
+    failures = _failures(evidence)
+    if failures:
+        return FAILED, " ".join(failures)
+    doubts = _doubts(evidence)
+    if doubts:
+        return DOUBTFUL, " ".join(doubts)
+    return PASS, _praise(evidence)
+
+
+def _failures(evidence: Evidence) -> list[str]:
+    found = []
+    if evidence.overlap < LEAST_OVERLAP:
+        found.append(
+            f"Only {100 * evidence.overlap:.0f} % of the smaller head lies inside the other volume."
+        )
+    if evidence.mirror.ratio < 1 / MIRROR_MARGIN:
+        found.append(
+            "The other volume looks flipped left–right: it fits better mirrored. Check its "
+            "orientation where it was exported."
+        )
+    if not evidence.residual_mm <= FAILING_LIMITS * evidence.residual_limit_mm:
+        found.append(
+            f"Repeated registrations end {_millimetres(evidence.residual_mm)} apart at the head's "
+            "surface: no stable position was found. Check that both volumes show the same head."
+        )
+    return found
+
+
+def _doubts(evidence: Evidence) -> list[str]:
+    found = []
+    if evidence.overlap < GOOD_OVERLAP:
+        found.append(
+            f"Only {100 * evidence.overlap:.0f} % of the smaller head lies inside the other volume."
+        )
+    if evidence.residual_mm > evidence.residual_limit_mm:
+        found.append(
+            f"Repeated registrations differ by {_millimetres(evidence.residual_mm)} at the head's "
+            f"surface, more than {_millimetres(evidence.residual_limit_mm)}."
+        )
+    if evidence.mutual_information_after < LEAST_INFORMATION:
+        found.append("The two volumes tell almost nothing about each other.")
+    if evidence.mutual_information_after < WORSE * evidence.mutual_information_before:
+        found.append("The volumes tell less about each other than before the alignment.")
+    if evidence.mirror.ratio < MIRROR_MARGIN and evidence.mirror.likeness < OWN_MIRROR:
+        found.append("Whether the other volume is flipped left–right cannot be told.")
+    if evidence.frames_of_reference == SAME_FRAME and evidence.moved_mm > SAME_FRAME_WAY_MM:
+        found.append(
+            "Both volumes carry the same frame of reference, yet the alignment moves the head by "
+            f"{_millimetres(evidence.moved_mm)}."
+        )
+    if found:
+        found.append("Look at it before you trust it.")
+    return found
+
+
+def _praise(evidence: Evidence) -> str:
+    symmetric = (
+        " The volume is its own mirror image, so a left–right flip could not be seen."
+        if evidence.mirror.ratio < MIRROR_MARGIN
+        else ""
+    )
+    return (
+        f"Repeated registrations agree to {_millimetres(evidence.residual_mm)} at the head's "
+        f"surface (limit {_millimetres(evidence.residual_limit_mm)}).{symmetric}"
+    )
+
+
+def _millimetres(length: float) -> str:
+    return f"{length:.1f} mm" if np.isfinite(length) else "any distance"
