@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from MedFusionLib.methods.dmfnet.config import DMFNetConfig, initialise
 from MedFusionLib.methods.dmfnet.diffusion import CleanImageTarget, Diffusion, make_schedule
+from MedFusionLib.methods.dmfnet.fusion_head import FusionHead
 from MedFusionLib.methods.dmfnet.losses import (
     denoising_loss,
     gradient_loss,
@@ -42,7 +43,19 @@ def paper_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Ten
     }
 
 
-LOSSES: dict[str, Loss] = {"paper": paper_loss, "faithful": FaithfulLoss()}
+FAITHFUL_WEIGHTS = {
+    "intensity": 2.0,
+    "gradient": 4.0,
+    "similarity": 2.0,
+    "edges": 8.0,
+    "information": 3.0,
+    "differences": 0.4,
+}
+"""A stronger pull to the brighter source holds the residual at zero from the first steps on."""
+
+LOSSES: dict[str, Loss] = {"paper": paper_loss, "faithful": FaithfulLoss(FAITHFUL_WEIGHTS)}
+
+WARM_UP_SHARE = 0.03
 
 
 def _constant(step: int, total_steps: int) -> float:
@@ -50,7 +63,8 @@ def _constant(step: int, total_steps: int) -> float:
 
 
 def _cosine(step: int, total_steps: int) -> float:
-    return 0.5 * (1 + math.cos(math.pi * min(step / total_steps, 1)))
+    warm = min((step + 1) / max(WARM_UP_SHARE * total_steps, 1), 1)
+    return warm * 0.5 * (1 + math.cos(math.pi * min(step / total_steps, 1)))
 
 
 RATES: dict[str, Callable[[int, int], float]] = {"constant": _constant, "cosine": _cosine}
@@ -142,8 +156,7 @@ class FusionTraining(StageTraining):
         initialise(self.head)
         channels_last(self.head)
         if config.output != "tanh":
-            # Begin without any correction: that is already the maximum of the sources.
-            nn.init.zeros_(self.head.image_convolution.weight)
+            _start_from_zero(self.head)
         self.output = config.build_output()
         self.loss = loss
         self.augmentation = augmentation
@@ -184,3 +197,13 @@ class FusionTraining(StageTraining):
         means = {f"dev/{name}": score.mean() for name, score in scores.items()}
         total = torch.stack(list(scores.values())).sum(0).mean()
         self.log_dict(means | {"dev/score": total}, batch_size=len(reference), sync_dist=True)
+
+
+def _start_from_zero(head: FusionHead) -> None:
+    """Begin without any correction: that is already the maximum of the sources.
+
+    The head has no normalisation, and its last maps are large at first. Made small, they keep
+    the first steps of Adam from throwing the correction far off.
+    """
+    nn.init.zeros_(head.image_convolution.weight)
+    head.hidden_convolution.weight.data.mul_(0.1)
