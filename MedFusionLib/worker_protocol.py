@@ -21,7 +21,7 @@ Requests (``"do"``):
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
     reference's grid, one slice thick) and ``index``, the slice's place in its stack.
 ``save_report``
-    ``path`` (absolute, .html or .json): write the report of the last fusion with ``score``.
+    ``report``, ``path`` (absolute, .html or .json). Result: nothing.
 ``export_dicom``
     ``volume``, ``reference_metadata``, ``other_metadata`` (or null), ``report``, ``folder`` (an
     absolute path). Result: ``files``.

@@ -10,12 +10,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
-from MedFusionLib.errors import InputError
 from MedFusionLib.version import __version__
 from MedFusionLib.volume import Volume
 from MedFusionLib.worker_protocol import (
@@ -40,7 +39,6 @@ class Tasks:
         self._preview_key: Any = None
         self._preview: Any = None
         self._method: Any = None
-        self._scored: Any = None
 
     def run(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         """The result of one request; ``ProtocolError`` for one that there is not."""
@@ -137,7 +135,8 @@ class Tasks:
             "index": index,
         }
 
-    def _measure(self, reference: Volume, result: Any, report: dict[str, Any]) -> None:
+    @staticmethod
+    def _measure(reference: Volume, result: Any, report: dict[str, Any]) -> None:
         """Add the metrics to the report; a package they need and Slicer lacks is only told."""
         try:
             from MedFusionLib.evaluation.fusion_report import score_fusion
@@ -145,18 +144,13 @@ class Tasks:
             missing = f"The quality was not measured: {error}."
             report["warnings"] = [*report["warnings"], missing]
             return
-        report["metrics"] = score_fusion(reference, result.aligned_other, result.volume)
-        self._scored = replace(result, report=report)
+        report["metrics"] = score_fusion(reference, result.aligned_other, result.volume, report)
 
     def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.evaluation.fusion_report import write_report
 
-        if self._scored is None:
-            raise InputError(
-                "The pictures of the last measured fusion are gone. Fuse again with its quality "
-                "measured, or save the report as .json."
-            )
-        write_report(self._scored, Path(request["path"]))
+        # The page is made of the report alone.
+        write_report(SimpleNamespace(report=request["report"]), Path(request["path"]))
         return {}
 
     def _export_dicom(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from pathlib import Path
 
@@ -79,20 +78,16 @@ class QualitySection:
         )
         if not chosen:
             return
-        with slicer.util.tryWithErrorDisplay(_("The report could not be saved.")):
-            self.saveReport(Path(chosen))
+        self.saveReport(Path(chosen))
 
     def saveReport(self, path: Path) -> None:
-        """Write the report: JSON here, a page with pictures in the worker."""
-        if path.suffix.lower() == ".json":
-            path.write_text(json.dumps(self.report, indent=2), encoding="utf-8")
-            self._tell(_("Saved {path}.").format(path=path))
-            return
+        """Write the report as a page (.html) or as JSON (.json)."""
         self.logic.client.submit(
             "save_report",
             {},
             onDone=lambda result: self._tell(_("Saved {path}.").format(path=path)),
             onError=self._onError,
+            report=self.report,
             path=str(path),
         )
 

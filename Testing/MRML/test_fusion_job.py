@@ -244,7 +244,9 @@ def test_the_preview_shows_the_slices_of_the_whole_fusion(client, pair, view, sc
     compositeNode.SetForegroundVolumeID(pair[1].GetID())
     compositeNode.SetForegroundOpacity(0.3)
     count, shown = scene.GetNumberOfNodes(), []
-    preview = SlicePreview(client, lambda *told: shown.append(told), lambda error: pytest.fail(str(error)))
+    preview = SlicePreview(
+        client, lambda *told: shown.append(told), lambda error: pytest.fail(str(error))
+    )
     sliceNode.SetSliceOffset(81.0)
     preview.start(request(pair), sliceNode, compositeNode, live=True)
     waitFor(client, lambda: len(shown) == 1)
@@ -273,6 +275,10 @@ def test_a_slice_that_arrives_after_the_preview_was_stopped_is_dropped(client, p
     preview.stop()
     client.wait(job)
     assert scene.GetNumberOfNodes() == count
+
+
+def fail(error) -> None:
+    pytest.fail(str(error))
 
 
 def waitFor(client, condition) -> None:

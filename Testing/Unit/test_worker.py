@@ -342,3 +342,28 @@ def test_jobs_handed_over_together_run_one_after_the_other(client):
     voxels = [client.wait(job)["volume"].voxels for job in jobs]
     np.testing.assert_array_equal(voxels[0], voxels[2])
     assert np.all(voxels[1] >= voxels[0])
+
+
+def test_a_measured_run_reports_every_slice_and_its_page_can_be_saved(client, tmp_path_factory):
+    report = client.wait(submit(client, score=True))["report"]
+    assert all(len(values) == 12 for values in report["metrics"]["per_slice"].values())
+    page = tmp_path_factory.mktemp("report") / "report.html"
+    client.wait(client.submit("save_report", {}, report=report, path=str(page)))
+    assert "average" in page.read_text(encoding="utf-8")
+
+
+def test_a_derived_series_is_exported_by_the_worker(client, tmp_path_factory):
+    pytest.importorskip("pydicom", reason="needs pydicom")
+    fused = client.wait(submit(client))
+    folder = tmp_path_factory.mktemp("dicom") / "series"
+    job = client.submit(
+        "export_dicom",
+        {"volume": fused["volume"]},
+        report=fused["report"],
+        reference_metadata={},
+        folder=str(folder),
+    )
+    assert client.wait(job)["files"] == [str(file) for file in sorted(folder.iterdir())]
+    reader = sitk.ImageSeriesReader()
+    reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(reader.Execute()), fused["volume"].voxels)

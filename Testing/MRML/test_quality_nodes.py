@@ -1,0 +1,82 @@
+"""The metrics of a fused node as a table and a plot of a real MRML scene."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+slicer = pytest.importorskip("slicer", reason="needs slicer-core")
+
+from MedFusionLib.slicer_app.quality_nodes import (  # noqa: E402
+    SLICE_COLUMN,
+    metricsChart,
+    metricsTable,
+    qualityText,
+    reportOf,
+)
+
+REPORT = {
+    "registration": {"verdict": "doubtful", "reason": "Only a part of the head is covered."},
+    "metrics": {
+        "mean": {"SSIM": 0.8125, "VIF": None},
+        "per_slice": {"SSIM": [0.75, 0.875, None], "VIF": [1.0, None, 2.0]},
+    },
+}
+
+
+@pytest.fixture
+def fused(scene):
+    return slicer.util.addVolumeFromArray(np.zeros((3, 4, 5), np.int16), name="Fused")
+
+
+def column(tableNode, name: str) -> np.ndarray:
+    return slicer.util.arrayFromTableColumn(tableNode, name)
+
+
+def test_the_table_has_a_row_for_each_slice_and_a_column_for_each_metric(fused):
+    table = metricsTable(fused, REPORT)
+    assert table.GetNumberOfRows() == 3
+    np.testing.assert_array_equal(column(table, SLICE_COLUMN), [0, 1, 2])
+    np.testing.assert_array_equal(column(table, "SSIM"), [0.75, 0.875, np.nan])
+    np.testing.assert_array_equal(column(table, "VIF"), [1.0, np.nan, 2.0])
+
+
+def test_a_new_run_updates_the_same_table_and_plot(fused, scene):
+    chart, table = metricsChart(fused, REPORT), metricsTable(fused, REPORT)
+    count = scene.GetNumberOfNodes()
+    later = {"metrics": {"mean": {}, "per_slice": {"SSIM": [0.5] * 4, "MI": [1.5] * 4}}}
+    assert metricsChart(fused, later) is chart
+    assert metricsTable(fused, later) is table
+    assert scene.GetNumberOfNodes() == count
+    assert table.GetNumberOfRows() == 4
+    assert table.GetNumberOfColumns() == 3
+
+
+def test_the_plot_has_a_line_for_each_metric_over_the_slices(fused):
+    chart = metricsChart(fused, REPORT)
+    lines = [chart.GetNthPlotSeriesNode(index) for index in range(2)]
+    assert [line.GetYColumnName() for line in lines] == ["SSIM", "VIF"]
+    assert {line.GetXColumnName() for line in lines} == {SLICE_COLUMN}
+    assert {line.GetTableNode() for line in lines} == {metricsTable(fused, REPORT)}
+    assert len({line.GetColor() for line in lines}) == 2
+
+
+def test_the_text_tells_registration_and_means_and_leaves_out_what_is_undefined():
+    text = qualityText(REPORT)
+    assert "doubtful" in text
+    assert "Only a part" in text
+    assert "SSIM: 0.812" in text
+    assert "VIF" not in text
+    assert "Nothing" in qualityText(None)
+    assert "not measured" in qualityText({"method": "average"})
+
+
+def test_the_report_of_a_node_comes_from_its_attributes(fused):
+    assert reportOf(fused) is None
+    fused.SetAttribute("MedFusion.Parameters", json.dumps({"plane": "axial"}))
+    fused.SetAttribute("MedFusion.Method", "pyramid")
+    report = reportOf(fused)
+    assert (report["plane"], report["method"]) == ("axial", "pyramid")
+    assert report["weights_sha256"] is None
