@@ -8,7 +8,7 @@ from typing import Any
 
 import typer
 
-from MedFusionLib.commands import batch, demo, evaluate, fuse, import_weights, methods, train
+from MedFusionLib.commands import align, batch, demo, evaluate, fuse, import_weights, methods, train
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.version import __version__
 
@@ -22,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("fuse")(fuse.fuse_command)
+app.command("align")(align.align_command)
 app.command("batch")(batch.batch_command)
 app.command("demo")(demo.demo_command)
 app.command("methods")(methods.methods_command)
