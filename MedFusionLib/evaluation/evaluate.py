@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from MedFusionLib.device import Device
+from MedFusionLib.errors import InputError
 from MedFusionLib.evaluation.leaderboard import (
     OWN,
     PUBLISHED,
@@ -53,7 +54,16 @@ def evaluate_pairs(
     precision: str,
     progress: Progress,
 ) -> Evaluation:
-    """Score our methods on all pairs, and published images on theirs."""
+    """Score our methods on all pairs, and published images on theirs.
+
+    Raises: InputError for a file that is no image of the pair's size, and for published images
+    that are named like a method.
+    """
+    if shared := {result.method for result in published} & set(methods):
+        raise InputError(
+            f"The fused images to score are named '{shared.pop()}', as one of the methods is. "
+            "Give their folder (or the table's column 'method') another name."
+        )
     sources = {pair.key: read_sources(pair) for pair in pairs}
     weights: dict[str, str | None] = {}
 

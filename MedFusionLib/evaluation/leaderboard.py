@@ -34,6 +34,8 @@ class Table:
     pair_ids: tuple[str, ...]
     patients: tuple[str, ...]
     rows: pd.DataFrame
+    published: tuple[str, ...] = ()
+    """Methods whose images others published; the rest were run here."""
 
     @property
     def caption(self) -> str:
@@ -93,6 +95,7 @@ def make_table(scores: pd.DataFrame, set_name: str, title: str, split: str) -> T
         tuple(dict.fromkeys(scores["pair_id"])),
         tuple(dict.fromkeys(scores["patient"])),
         rows.sort_values("mean_rank", kind="stable"),
+        tuple(scores.loc[scores["source"] == PUBLISHED, "method"].unique()),
     )
 
 
@@ -153,7 +156,11 @@ def tables_as_json(tables: Sequence[Table]) -> list[dict[str, Any]]:
             "pair_ids": list(table.pair_ids),
             "patients": list(table.patients),
             "rows": [
-                {"method": str(method), **{name: _finite(value) for name, value in row.items()}}
+                {
+                    "method": str(method),
+                    "published": method in table.published,
+                    **{name: _finite(value) for name, value in row.items()},
+                }
                 for method, row in table.rows.iterrows()
             ],
         }

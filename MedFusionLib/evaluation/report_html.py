@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from MedFusionLib.evaluation.leaderboard import COLUMNS, METRIC_NAMES, OWN, Table
+from MedFusionLib.evaluation.leaderboard import COLUMNS, METRIC_NAMES, Table
 from MedFusionLib.evaluation.metrics import METRIC_CARDS
 from MedFusionLib.evaluation.pictures import box_plots, contact_sheet
 from MedFusionLib.evaluation.scoring import SAFETY_MEASURES, Scored, Sources
@@ -23,9 +23,9 @@ NOTES = (
     "best, ties share their ranks). MSE, PSNR and CC are near their best for the plain average.",
     "Brackets hold the 95 % bootstrap interval of the mean, with whole patients drawn; with few "
     "patients it is rough, and with one there is none.",
-    "Not part of the rank, lower is better: invented_edges is the share of fused edges that stand "
-    "in neither source within 2 pixels; background_leak the share of energy where both sources are "
-    "background; hue_error the mean hue difference to the functional source in degrees.",
+    "Not part of the rank, lower is better: invented edges is the share of fused edges that stand "
+    "in neither source within 2 pixels; background leak the share of energy where both sources are "
+    "background; hue error the mean hue difference to the functional source in degrees.",
 )
 
 PAGE = """<!DOCTYPE html>
@@ -86,7 +86,7 @@ def leaderboard_page(
         version=__version__,
         lines=lines,
         notes=NOTES,
-        headings=["mean rank", *map(_heading, METRIC_NAMES), *SAFETY_MEASURES],
+        headings=["mean rank", *map(_heading, METRIC_NAMES), *map(_spaced, SAFETY_MEASURES)],
         sections=[_section(name, tables, scores, scored, sources) for name in names],
     )
 
@@ -94,6 +94,10 @@ def leaderboard_page(
 def _heading(metric: str) -> str:
     card = METRIC_CARDS[metric]
     return f"{metric}{MARKS[card.raised_by]} {'↑' if card.higher_is_better else '↓'}"
+
+
+def _spaced(measure: str) -> str:
+    return f"{measure.replace('_', ' ')} ↓"
 
 
 def _section(
@@ -104,12 +108,11 @@ def _section(
     sources: dict[tuple[str, str], Sources],
 ) -> dict[str, Any]:
     of_set = scores[scores["set"] == name]
-    published = set(of_set.loc[of_set["source"] != OWN, "method"])
     here = [table for table in tables if table.set_name == name]
     pictured = [one for one in scored if one.pair.set_name == name]
     return {
         "name": name,
-        "tables": [_table(table, published) for table in here],
+        "tables": [_table(table) for table in here],
         "plots": [
             {"title": f"{table.title}: {len(table.pair_ids)} pairs", "uri": _plot(table, of_set)}
             for table in here
@@ -129,14 +132,14 @@ def _plot(table: Table, scores: pd.DataFrame) -> str:
     return box_plots(scores[shown])
 
 
-def _table(table: Table, published: set[str]) -> dict[str, Any]:
+def _table(table: Table) -> dict[str, Any]:
     best = _best(table.rows)
     return {
         "caption": table.caption,
         "rows": [
             {
                 "method": method,
-                "published": method in published,
+                "published": method in table.published,
                 "cells": [
                     {
                         "text": _number(row[name]),

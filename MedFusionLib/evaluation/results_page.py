@@ -1,0 +1,167 @@
+"""Writes docs/RESULTS.md from docs/results/*.json; `make results` runs it.
+
+With `--shared FOLDER` the leader board and the benchmark are measured anew first.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from MedFusionLib.commands.common import write_text
+from MedFusionLib.evaluation.metrics import METRIC_CARDS
+from MedFusionLib.evaluation.report_html import MARKS, NOTES
+from MedFusionLib.evaluation.scoring import SAFETY_MEASURES
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+LEADERBOARD, BENCHMARK = "leaderboard.json", "benchmark.json"
+INTRODUCTION = """# Results
+
+This page is written by `make results` from `docs/results/*.json`; do not edit it.
+
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure anew if asked, then write the page."""
+    parser = argparse.ArgumentParser(description="Write docs/RESULTS.md.")
+    parser.add_argument("--shared", type=Path, help="Measure anew on the data in this folder.")
+    parser.add_argument("--docs", type=Path, default=DOCS, help="Folder of RESULTS.md.")
+    wanted = parser.parse_args(arguments)
+    results = wanted.docs / "results"
+    if wanted.shared is not None:
+        results.mkdir(parents=True, exist_ok=True)
+        measure_again(wanted.shared, results)
+    board, speed = (
+        json.loads((results / name).read_text(encoding="utf-8"))
+        for name in (LEADERBOARD, BENCHMARK)
+    )
+    write_text(wanted.docs / "RESULTS.md", results_page(board, speed))
+
+
+def measure_again(shared: Path, results: Path) -> None:
+    """Run `medfusion evaluate` on the split dev and `medfusion benchmark`, all methods."""
+    data = shared / "data"
+    command = [sys.executable, "-m", "MedFusionLib.cli"]
+    with tempfile.TemporaryDirectory() as folder:
+        board = [*command, "evaluate", "--pairs", str(data / "harvard/manifest.csv")]
+        board += ["--published", str(data / "peer_results"), "--split", "dev", "-o", folder]
+        subprocess.run(board, check=True)
+        shutil.copyfile(Path(folder) / LEADERBOARD, results / LEADERBOARD)
+    subprocess.run([*command, "benchmark", "--json", str(results / BENCHMARK)], check=True)
+
+
+def results_page(board: dict[str, Any], speed: dict[str, Any]) -> str:
+    """The page as Markdown."""
+    weights = [
+        f"- {method}: weights with SHA-256 `{sha}`"
+        for method, sha in board["weights_sha256"].items()
+        if sha
+    ]
+    return "\n".join(
+        [
+            INTRODUCTION + "## Leader board",
+            f"\nMedFusion {board['version']}, {board['device']}, {board['precision']}.\n",
+            *weights,
+            "",
+            *(f"{note}\n" for note in NOTES),
+            *(_table(table) for table in board["tables"]),
+            _speed(speed),
+        ]
+    )
+
+
+def _table(table: dict[str, Any]) -> str:
+    count = len(table["patients"])
+    caption = (
+        f"{table['pairs']} pairs of {count} patient{'s' * (count != 1)}, split {table['split']}, "
+        f"definition set {table['definition_set']}."
+    )
+    names = ("mean_rank", *METRIC_CARDS, *SAFETY_MEASURES)
+    headings = ["method", "mean rank", *map(_heading, METRIC_CARDS)]
+    headings += [name.replace("_", " ") + " ↓" for name in SAFETY_MEASURES]
+    rows = [[_method(row), *(_number(row[name]) for name in names)] for row in table["rows"]]
+    return f"### {table['title']}\n\n{caption}\n\n{_markdown(headings, rows)}\n{_intervals(table)}"
+
+
+def _intervals(table: dict[str, Any]) -> str:
+    """The 95 % intervals, folded away; nothing where a single patient gives none."""
+    if all(row["SD_low"] is None for row in table["rows"]):
+        return "No interval: there is a single patient.\n"
+    rows = [
+        [_method(row)]
+        + [
+            f"{_number(row[f'{name}_low'])} – {_number(row[f'{name}_high'])}"
+            for name in METRIC_CARDS
+        ]
+        for row in table["rows"]
+    ]
+    return (
+        "<details><summary>95 % intervals by patient</summary>\n\n"
+        f"{_markdown(['method', *METRIC_CARDS], rows)}\n</details>\n"
+    )
+
+
+def _heading(name: str) -> str:
+    card = METRIC_CARDS[name]
+    return f"{name}{MARKS[card.raised_by]} {'↑' if card.higher_is_better else '↓'}"
+
+
+def _method(row: dict[str, Any]) -> str:
+    return f"*{row['method']} (published images)*" if row["published"] else row["method"]
+
+
+def _speed(speed: dict[str, Any]) -> str:
+    machine = speed["machine"]
+    headings = ["method", "size", "batch", "device", "precision", "threads", "slices/s"]
+    headings += ["s per 256×256×94 volume", "peak memory, MiB", "GFLOP per slice"]
+    headings += ["of the matrix product's speed"]
+    rows = [_speed_row(run) for run in speed["runs"]]
+    return (
+        f"## Speed\n\nMedFusion {speed['version']}, {machine['processor']}, {machine['cores']} "
+        f"cores, torch {machine['torch']}, load of the machine at the end "
+        f"{_number(machine['load_average'])}. Median of {speed['runs'][0]['repeats']} timings "
+        "after a warm-up, quartiles in brackets; memory is what the process took beyond what it held "
+        "before the method was made. GFLOP counts products, convolutions and attention (2 per "
+        f"multiply-add), no Fourier transforms.\n\n{_markdown(headings, rows)}"
+    )
+
+
+def _speed_row(run: dict[str, Any]) -> list[str]:
+    low, high = run["seconds_per_slice_quartiles"]
+    share = run["share_of_matrix_speed"]
+    return [
+        run["method"],
+        f"{run['height']}×{run['width']}",
+        str(run["batch"]),
+        run["device"],
+        run["precision"],
+        str(run["threads"]),
+        f"{_number(run['slices_per_second'])} ({_number(1 / high)} – {_number(1 / low)})",
+        _number(run["seconds_per_volume"]),
+        _number(run["peak_bytes"] and run["peak_bytes"] / 2**20),
+        _number(run["flop_per_slice"] / 1e9),
+        "–" if share is None else f"{share:.1%}",
+    ]
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
+
+
+def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [headings, ["---"] + ["--:"] * (len(headings) - 1), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+if __name__ == "__main__":
+    main()
