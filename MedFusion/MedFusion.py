@@ -58,9 +58,12 @@ class MedFusion(ScriptedLoadableModule):
             "<b>CT-MR Brain</b> is a CT and MR pair of one head; register it first.</p>"
         )
         parent.acknowledgementText = _(
-            "<p>The learned methods follow two papers: ASFE-Fusion and DM-FNet. Please cite the "
-            "one that you use; the README names both, with the papers of the classical "
-            "methods.</p>"
+            "<p>The learned methods implement two papers; please cite the one that you use. "
+            "ASFE-Fusion: X. Gu et al., <i>Biomedical Signal Processing and Control</i> "
+            "96:106478, 2024. DM-FNet: D. He et al., <i>IEEE Transactions on Multimedia</i>, "
+            "2025, arXiv:2506.15218.</p>"
+            "<p>The sample pair is made from the ICBM 152 2009 template of the Montreal "
+            "Neurological Institute, McGill University.</p>"
         )
         slicer.app.connect("startupCompleted()", registerSampleData)
 

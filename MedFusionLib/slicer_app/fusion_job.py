@@ -14,6 +14,7 @@ import slicer
 
 from MedFusionLib.errors import InputError, MedFusionError
 from MedFusionLib.methods import DEFAULT_METHOD
+from MedFusionLib.registration_transforms import matrix_of
 from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP
 from MedFusionLib.slicer_app.mrml import fusedNodeFromVolume, volumeFromNode
 from MedFusionLib.slicer_app.scene_facts import betweenNodes, displayedWindow
@@ -201,8 +202,4 @@ def _earlierRegistration(scene, referenceNode, otherNode):
 
 def otherToReferenceRas(transform) -> np.ndarray:
     """4×4 matrix in RAS of the inverse of a linear SimpleITK transform (reference to other)."""
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    for axis, unit in enumerate(np.eye(3)):
-        matrix[:3, axis] = np.array(transform.TransformPoint(unit.tolist())) - matrix[:3, 3]
-    return RAS_LPS_FLIP @ np.linalg.inv(matrix) @ RAS_LPS_FLIP
+    return RAS_LPS_FLIP @ np.linalg.inv(matrix_of(transform)) @ RAS_LPS_FLIP

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 
+import qt
 import slicer
 from slicer.util import VTKObservationMixin
 
@@ -28,6 +29,8 @@ from MedFusionLib.slicer_app.slice_preview import SlicePreview
 from MedFusionLib.slicer_app.torch_setup import torchVersion
 from MedFusionLib.slicer_app.translation import _
 
+MOVED_MILLISECONDS = 300
+
 
 class Panel(VTKObservationMixin):
     """Connects the widgets of ``MedFusion.ui``; ``stop`` ends whatever runs and lets go."""
@@ -42,8 +45,10 @@ class Panel(VTKObservationMixin):
         self._phaseStart = 0.0
         self._runWarnings: tuple[str, ...] = ()
         self._deviceWarning: str | None = None
-        self._relation = (None, None)
+        self._relation = _Remembered(relation)
+        self._facts = (_Remembered(volumeFacts), _Remembered(volumeFacts))
         self._placed: tuple = ()
+        self._moved = False
         self._preview = SlicePreview(logic.client, self._onPreviewShown, self._onPreviewError)
         self._previewAsked = 0.0
         self.views = ViewSection(ui)
@@ -91,28 +96,28 @@ class Panel(VTKObservationMixin):
                 self.addObserver(node, node.TransformModifiedEvent, self._onMoved)
 
     def _onMoved(self, caller, event) -> None:
+        # A tracked transform moves sixty times a second; a line of text need not.
+        if not self._moved:
+            self._moved = True
+            qt.QTimer.singleShot(MOVED_MILLISECONDS, self._refreshMoved)
+
+    def _refreshMoved(self) -> None:
+        self._moved = False
         self.refresh()
 
     def _inputs(self, parameters) -> Inputs:
         reference, other = parameters.referenceVolume, parameters.otherVolume
         output = parameters.outputVolume
-        found = self._relationOf(reference, other, self._transformNode(parameters))
+        found = self._relation(reference, other, self._transformNode(parameters))
         return Inputs(
-            reference=volumeFacts(reference, parameters.referenceModality.value),
-            other=volumeFacts(other, parameters.otherModality.value),
+            reference=self._facts[0](reference, parameters.referenceModality.value),
+            other=self._facts[1](other, parameters.otherModality.value),
             sameVolume=reference is not None and reference is other,
             overlapKind=found.kind if found else None,
             overlapFraction=found.fraction if found else 0.0,
             outputIsInput=output is not None and output in (reference, other),
             outputIsColour=None if output is None else isColour(output),
         )
-
-    def _relationOf(self, *nodes):
-        """The relation of reference, other and transform; computed again when one has changed."""
-        key = tuple(node and (node.GetID(), node.GetMTime(), _placeTime(node)) for node in nodes)
-        if self._relation[0] != key:
-            self._relation = (key, relation(*nodes))
-        return self._relation[1]
 
     def _options(self, parameters) -> Options:
         return Options(
@@ -341,11 +346,31 @@ class Panel(VTKObservationMixin):
         self._jobState = JobState()
 
 
-def _placeTime(node) -> int:
-    """When a node's place in the world was last changed, as far as VTK's clock tells."""
-    parent = node.GetParentTransformNode()
-    times = [node.GetMTime()]
-    while parent is not None:
-        times.append(max(parent.GetMTime(), parent.GetTransformToWorldMTime()))
-        parent = parent.GetParentTransformNode()
-    return max(times)
+class _Remembered:
+    """A function of nodes and plain values, computed again only when one of them has changed."""
+
+    def __init__(self, function) -> None:
+        self._function = function
+        self._key: object = None
+        self._value = None
+
+    def __call__(self, *arguments):
+        key = tuple(_state(argument) for argument in arguments)
+        if key != self._key:
+            self._key, self._value = key, self._function(*arguments)
+        return self._value
+
+
+def _state(argument):
+    """What tells whether a node, its image or its place in the world has changed."""
+    if not isinstance(argument, slicer.vtkMRMLTransformableNode):
+        return argument
+    times = [argument.GetMTime()]
+    if argument.IsA("vtkMRMLVolumeNode") and argument.GetImageData() is not None:
+        times.append(argument.GetImageData().GetMTime())
+    node = argument
+    while (node := node.GetParentTransformNode()) is not None:
+        times.append(node.GetTransformToWorldMTime())
+    if argument.IsA("vtkMRMLTransformNode"):
+        times.append(argument.GetTransformToWorldMTime())
+    return (argument.GetID(), *times)

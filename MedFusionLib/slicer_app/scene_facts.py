@@ -10,6 +10,7 @@ import vtk
 
 from MedFusionLib.alignment import NO_OVERLAP, OTHER_GRID, Overlap, describe_overlap
 from MedFusionLib.modality import with_modality
+from MedFusionLib.registration_transforms import matrix_of
 from MedFusionLib.slicer_app.geometry import nodeGeometry
 from MedFusionLib.slicer_app.panel_state import VolumeFacts
 from MedFusionLib.slicer_app.provenance import dicomMetadata
@@ -76,9 +77,28 @@ def relation(referenceNode, otherNode, transformNode=None) -> Overlap | None:
         parents = (parents[0], transformNode)
     if all(parent is None or parent.IsTransformToWorldLinear() for parent in parents):
         transform = betweenNodes(referenceNode, otherNode, transformNode)
-        return describe_overlap(outline(referenceNode), outline(otherNode), transform)
+        return describe_overlap(outline(referenceNode), _moved(outline(otherNode), transform))
     # Sampling a non-linear transform takes longer than a line of text is worth.
     return _boundsOverlap(referenceNode, otherNode, parents)
+
+
+def _moved(other: Volume, transform) -> Volume:
+    """The other volume's grid in the reference's space, by a linear transform (reference to other).
+
+    Comparing two grids is fast; taking thousands of points through a transform is not.
+    """
+    if transform is None:
+        return other
+    affine = np.linalg.inv(matrix_of(transform)) @ other.affine_lps
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return Volume(
+        other.voxels,
+        tuple(spacing.tolist()),
+        tuple(affine[:3, 3].tolist()),
+        tuple((affine[:3, :3] / spacing).ravel().tolist()),
+        # What lies between the spaces is known, so their names no longer matter.
+        metadata={},
+    )
 
 
 def _boundsOverlap(referenceNode, otherNode, parents) -> Overlap:
