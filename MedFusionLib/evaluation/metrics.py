@@ -58,7 +58,7 @@ METRIC_CARDS: dict[str, MetricCard] = {
         MetricCard("Qabf", True, "0..1", "copying", "edge preservation of Xydeas and Petrovic"),
         MetricCard("SSIM", True, "-2..2", "copying", "structural similarity, sum over sources"),
         MetricCard("PSNR", True, "dB, any to inf", "", "peak signal-to-noise ratio"),
-        MetricCard("CC", True, "-1..1", "copying", "mean correlation with the sources"),
+        MetricCard("CC", True, "-1..1", "", "mean correlation with the sources"),
         MetricCard("MSE", False, "0..65025", "", "mean squared error, mean over sources"),
     )
 }
@@ -127,7 +127,8 @@ def correlation_coefficient(fused: Tensor, reference: Tensor, other: Tensor) -> 
     """CC = (r(A, F) + r(B, F)) / 2 with Pearson's r.
 
     Range -1..1, higher is better; nan for a constant image. Deshmukh and Bhosale, Int. J. Image
-    Process. 4 (2010) 484. CAN BE RAISED BY COPYING one source: its r is then 1.
+    Process. 4 (2010) 484. A copy of one source has (1 + r(A, B)) / 2, less than the average has:
+    the average of the normalised sources is its optimum.
     """
     return (_correlation(reference, fused) + _correlation(other, fused)) / 2
 
@@ -159,7 +160,7 @@ def structural_similarity(fused: Tensor, reference: Tensor, other: Tensor) -> Te
     7x7 uniform window, sample covariance, K1 = 0.01, K2 = 0.03, data range 255, averaged over the
     pixels whose window lies inside the slice; nan for slices smaller than the window. Range -2..2,
     higher is better. Wang et al., IEEE Trans. Image Process. 13 (2004) 600. CAN BE RAISED BY
-    COPYING one source: its share is then 1.
+    COPYING one source: that half of the sum is then at its maximum.
     """
     return _structural_similarity(fused, reference) + _structural_similarity(fused, other)
 

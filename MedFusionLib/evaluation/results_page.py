@@ -128,8 +128,8 @@ def _speed(speed: dict[str, Any]) -> str:
         f"## Speed\n\nMedFusion {speed['version']}, {machine['processor']}, {machine['cores']} "
         f"cores, torch {machine['torch']}, load of the machine at the end "
         f"{_number(machine['load_average'])}. Median of {speed['runs'][0]['repeats']} timings "
-        "after a warm-up, quartiles in brackets; memory is what the process took beyond what it held "
-        "before the method was made. GFLOP counts products, convolutions and attention (2 per "
+        "after a warm-up, quartiles in brackets; memory is what the process took beyond what it "
+        "held before the method was made. GFLOP counts products, convolutions and attention (2 per "
         f"multiply-add), no Fourier transforms.\n\n{_markdown(headings, rows)}"
     )
 
