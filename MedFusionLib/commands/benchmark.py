@@ -77,19 +77,7 @@ def _print(figures: dict[str, Any]) -> None:
 
     machine, console = figures["machine"], Console()
     console.print(f"{machine['processor']}, {machine['cores']} cores, torch {machine['torch']}")
-    table = Table(
-        "method",
-        "size",
-        "batch",
-        "device",
-        "precision",
-        "slices/s",
-        "quartiles",
-        "s/volume",
-        "MiB",
-        "GFLOP/slice",
-        "of peak",
-    )
+    table = Table("method", "setting", "slices/s", "s/volume", "MiB", "GFLOP", "of peak")
     for run in figures["runs"]:
         table.add_row(*_cells(run))
     console.print(table)
@@ -103,14 +91,11 @@ def _print(figures: dict[str, Any]) -> None:
 
 def _cells(run: dict[str, Any]) -> list[str]:
     low, high = run["seconds_per_slice_quartiles"]
+    size = f"{run['height']}x{run['width']}, batch {run['batch']}"
     return [
         run["method"],
-        f"{run['height']}x{run['width']}",
-        str(run["batch"]),
-        run["device"],
-        run["precision"],
-        f"{run['slices_per_second']:.4g}",
-        f"{1 / high:.4g} to {1 / low:.4g}",
+        f"{size}\n{run['device']} {run['precision']}",
+        f"{run['slices_per_second']:.4g}\n{1 / high:.4g}..{1 / low:.4g}",
         *_known(run, ("seconds_per_volume", 1, ".3g"), ("peak_bytes", 2**20, ".0f")),
         *_known(run, ("flop_per_slice", 1e9, ".3g"), ("share_of_matrix_speed", 1, ".1%")),
     ]

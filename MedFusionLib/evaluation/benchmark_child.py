@@ -55,7 +55,7 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "seconds_per_slice": [seconds / setting["batch"] for seconds in times],
         "peak_bytes": _peak_beyond(start, device),
-        "flop_per_slice": _flop(method, slices, precision, device),
+        "flop_per_slice": count_flop(method, slices, precision, device),
         "matrix_flop_per_second": _matrix_speed(precision, device),
     }
 
@@ -142,9 +142,10 @@ def _status_bytes(field: str) -> int:
     raise OSError(f"{PROCESS_STATUS} does not tell {field}.")
 
 
-def _flop(
+def count_flop(
     method: FusionMethod, slices: tuple[Tensor, Tensor], precision: str, device: torch.device
 ) -> int:
+    """FLOP of fusing one slice, 2 per multiply-add, as PyTorch counts them."""
     from torch.utils.flop_counter import FlopCounterMode
 
     with FlopCounterMode(display=False) as counter, autocast(precision, device):

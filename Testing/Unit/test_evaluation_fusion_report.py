@@ -1,0 +1,102 @@
+"""The report of a fusion: scores per slice, page and JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from MedFusionLib.errors import GeometryError, InputError
+from MedFusionLib.evaluation.fusion_report import score_fusion, write_report
+from MedFusionLib.evaluation.metrics import METRIC_CARDS, all_metrics
+from MedFusionLib.fusion import fuse
+from MedFusionLib.volume import Volume
+
+
+def head(seed: int, modality: str, scale: float = 1.0, dtype: type = np.uint8) -> Volume:
+    """A volume of 5 slices of 48x44 with an empty slice at each end."""
+    coarse = np.random.default_rng(seed).integers(0, 256, (5, 12, 11))
+    voxels = (scale * coarse.repeat(4, axis=1).repeat(4, axis=2)).astype(dtype)
+    voxels[[0, -1]] = 0
+    return Volume(voxels, (1.0, 1.0, 2.0), (0.0, 0.0, 0.0), modality=modality)
+
+
+@pytest.fixture(scope="module")
+def scored():
+    """A fusion of MR and PET in colour, with its metrics in the report."""
+    reference = head(1, "MR")
+    result = fuse(reference, head(2, "PET"), method="maximum", device="cpu")
+    report = {
+        **result.report,
+        "metrics": score_fusion(reference, result.aligned_other, result.volume, result.report),
+    }
+    return replace(result, report=report)
+
+
+def test_scores_of_a_grey_fusion_are_those_of_its_slices_in_eight_bits():
+    reference, other = head(1, "MR"), head(2, "CT")
+    result = fuse(reference, other, method="average", device="cpu")
+    scores = score_fusion(reference, result.aligned_other, result.volume, result.report)
+    stacks = (result.volume.voxels * (255 / 4095), reference.voxels, other.voxels)
+    expected = all_metrics(*(torch.from_numpy(np.rint(stack.astype(float))) for stack in stacks))
+    for name in METRIC_CARDS:
+        middle = slice(1, -1)
+        assert scores["per_slice"][name][middle] == pytest.approx(expected[name][middle].tolist())
+        assert scores["mean"][name] == pytest.approx(expected[name][middle].mean().item())
+    assert scores["empty_slices"] == 2
+
+
+def test_scores_use_the_windows_of_the_fusion_and_not_others():
+    reference, other = head(1, "MR", 4.0, np.int16), head(2, "CT", 4.0, np.int16)
+    windows = {"window_reference": (0.0, 1020.0), "window_other": (0.0, 1020.0)}
+    result = fuse(reference, other, method="maximum", device="cpu", **windows)
+    scores = score_fusion(reference, other, result.volume, result.report)
+    in_eight_bits = fuse(head(1, "MR"), head(2, "CT"), method="maximum", device="cpu")
+    expected = score_fusion(head(1, "MR"), head(2, "CT"), in_eight_bits.volume)
+    assert scores["mean"] == pytest.approx(expected["mean"])
+
+
+def test_a_colour_fusion_keeps_the_hue_and_has_no_leak(scored):
+    volume = scored.report["metrics"]["volume"]
+    assert volume["hue_error"] < 1
+    assert volume["background_leak"] == pytest.approx(0, abs=1e-6)
+    assert volume["invented_edges"] == 0
+
+
+def test_volumes_on_different_grids_are_refused():
+    reference = head(1, "MR")
+    smaller = replace(reference, voxels=reference.voxels[:3])
+    with pytest.raises(GeometryError, match="different grids"):
+        score_fusion(reference, smaller, reference)
+
+
+def test_the_json_report_is_strict_json_with_null_for_what_is_undefined(scored, tmp_path):
+    write_report(scored, tmp_path / "report.json")
+
+    def refuse(word: str) -> None:
+        raise AssertionError(f"{word} is no JSON")
+
+    read = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
+    assert read == scored.report
+    assert read["metrics"]["per_slice"]["SCD"][0] is None
+
+
+def test_the_page_says_all_that_a_reader_needs_to_trust_or_reject_the_result(scored, tmp_path):
+    report = {**scored.report, "weights_sha256": "ab" * 32, "warnings": ["Look <twice>."]}
+    write_report(replace(scored, report=report), tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    for word in ("maximum", "ab" * 32, "CPU", "8bit: 0 to 255", "axial", "Times", "flicker"):
+        assert word in page, word
+    assert "Look &lt;twice&gt;." in page
+    assert page.count("<svg") == len(METRIC_CARDS)
+    assert not re.search(r'(src|href)="', page)
+
+
+def test_a_report_of_another_ending_is_refused(scored, tmp_path):
+    with pytest.raises(InputError, match=r"\.html or \.json"):
+        write_report(scored, tmp_path / "report.pdf")
+    assert list(tmp_path.iterdir()) == []
