@@ -22,6 +22,7 @@ DEVICES = typer.Option("auto", help="Lightning's devices: auto, a count, or a li
 NUM_NODES = typer.Option(1, min=1)
 PRECISION = typer.Option("32-true", help="Lightning's precision, such as bf16-mixed.")
 RESUME = typer.Option(False, "--resume", help="Go on from the last checkpoint.")
+START_FROM = typer.Option(None, "--start-from", help="Weights of an earlier run to begin with.")
 UNET = typer.Option(..., "--unet", help="weights.safetensors of stage I.")
 
 
@@ -37,6 +38,7 @@ def train_stage_one(
     learning_rate: float = LEARNING_RATE,
     rate: str = RATE,
     dev_every: int = DEV_EVERY,
+    start_from: Path | None = START_FROM,
     accelerator: str = ACCELERATOR,
     devices: str = DEVICES,
     num_nodes: int = NUM_NODES,
@@ -57,6 +59,7 @@ def train_stage_one(
         learning_rate=learning_rate,
         rate=rate,
         every_nth_dev_pair=dev_every,
+        start_from=str(start_from or ""),
     )
     hardware = Hardware(accelerator, devices, num_nodes, precision)
     print(f"Wrote {train_denoiser(settings, output, hardware, resume)}")
@@ -76,6 +79,7 @@ def train_stage_two(
     learning_rate: float = LEARNING_RATE,
     rate: str = RATE,
     dev_every: int = DEV_EVERY,
+    start_from: Path | None = START_FROM,
     accelerator: str = ACCELERATOR,
     devices: str = DEVICES,
     num_nodes: int = NUM_NODES,
@@ -98,6 +102,7 @@ def train_stage_two(
         learning_rate=learning_rate,
         rate=rate,
         every_nth_dev_pair=dev_every,
+        start_from=str(start_from or ""),
     )
     hardware = Hardware(accelerator, devices, num_nodes, precision)
     print(f"Wrote {train_fusion(settings, output, hardware, resume)}")

@@ -11,17 +11,12 @@ from torch import Tensor, nn
 
 from MedFusionLib.methods.dmfnet.config import DMFNetConfig, initialise
 from MedFusionLib.methods.dmfnet.diffusion import CleanImageTarget, Diffusion, make_schedule
-from MedFusionLib.methods.dmfnet.fusion_head import FusionHead
-from MedFusionLib.methods.dmfnet.losses import (
-    denoising_loss,
-    gradient_loss,
-    intensity_loss,
-    structure_loss,
-)
+from MedFusionLib.methods.dmfnet.fusion_head import FusionHead, FusionLevel
+from MedFusionLib.methods.dmfnet.losses import denoising_loss
 from MedFusionLib.methods.dmfnet.method import channels_last, noisy_passes, split_passes
 from MedFusionLib.methods.dmfnet.noise import Source
 from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
-from MedFusionLib.training.asfe_losses import FaithfulLoss, Loss
+from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.dmfnet_denoising import STAGE_ONE_SCHEDULE, denoising_errors
 from MedFusionLib.training.validation_score import fidelity
@@ -32,28 +27,6 @@ VALIDATION_STEPS = (20, 200, 1000)
 """Steps of the cosine schedule at which the denoiser is judged: hardly, half and very noisy."""
 VALIDATION_SEED = 0
 
-
-def paper_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
-    """The hybrid loss of He et al. for images in [0, 1]: intensity, gradient and structure."""
-    images = [2 * image - 1 for image in (fused, reference, other)]
-    return {
-        "intensity": 1.5 * intensity_loss(*images),
-        "gradient": gradient_loss(*images),
-        "structure": structure_loss(*images),
-    }
-
-
-FAITHFUL_WEIGHTS = {
-    "intensity": 2.0,
-    "gradient": 4.0,
-    "similarity": 2.0,
-    "edges": 8.0,
-    "information": 3.0,
-    "differences": 0.4,
-}
-"""A stronger pull to the brighter source holds the residual at zero from the first steps on."""
-
-LOSSES: dict[str, Loss] = {"paper": paper_loss, "faithful": FaithfulLoss(FAITHFUL_WEIGHTS)}
 
 WARM_UP_SHARE = 0.03
 
@@ -91,6 +64,15 @@ class StageTraining(lightning.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step"}}
 
 
+def draw_step(step_count: int) -> int:
+    """Draw a time step from 1 to ``step_count``, half of them within the first quarter.
+
+    Drawn evenly, as the paper does, the very noisy steps own the loss, and the almost clean ones,
+    whose features the fusion uses, are learned last.
+    """
+    return 1 + int(step_count * torch.rand(()) ** 2)
+
+
 class DenoiserTraining(StageTraining):
     """Stage I: the UNet learns to predict the clean slice from a noisy one.
 
@@ -99,15 +81,14 @@ class DenoiserTraining(StageTraining):
 
     def __init__(
         self,
-        config: DMFNetConfig,
+        unet: NoiseConditionedUNet,
         augmentation: Augmentation,
         learning_rate: float,
         rate: str,
         total_steps: int,
     ) -> None:
         super().__init__(learning_rate, rate, total_steps)
-        self.unet = config.build_unet()
-        initialise(self.unet)
+        self.unet = unet
         channels_last(self.unet)
         self.augmentation = augmentation
         self.diffusion = Diffusion(
@@ -117,7 +98,7 @@ class DenoiserTraining(StageTraining):
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
         clean = 2 * torch.cat(self.augmentation(*batch)) - 1
         schedule = self.diffusion.schedule
-        step = int(torch.randint(1, schedule.step_count + 1, ()))
+        step = draw_step(schedule.step_count)
         levels = schedule.draw_levels(step, len(clean), torch.default_generator).to(clean)
         prediction, wanted = self.diffusion.training_pair(clean, torch.randn_like(clean), levels)
         loss = denoising_loss(prediction.float(), wanted)
@@ -142,6 +123,7 @@ class FusionTraining(StageTraining):
         self,
         config: DMFNetConfig,
         unet: NoiseConditionedUNet,
+        head: FusionHead,
         loss: Loss,
         augmentation: Augmentation,
         learning_rate: float,
@@ -152,11 +134,7 @@ class FusionTraining(StageTraining):
         self.config = config
         self.schedule = config.build_schedule()
         self.unet = channels_last(unet.requires_grad_(False))
-        self.head = config.build_head()
-        initialise(self.head)
-        channels_last(self.head)
-        if config.output != "tanh":
-            _start_from_zero(self.head)
+        self.head = channels_last(head)
         self.output = config.build_output()
         self.loss = loss
         self.augmentation = augmentation
@@ -199,11 +177,31 @@ class FusionTraining(StageTraining):
         self.log_dict(means | {"dev/score": total}, batch_size=len(reference), sync_dist=True)
 
 
+def fresh_unet(config: DMFNetConfig) -> NoiseConditionedUNet:
+    """Return an untrained UNet."""
+    unet = config.build_unet()
+    initialise(unet)
+    return unet
+
+
+def fresh_head(config: DMFNetConfig) -> FusionHead:
+    """Return an untrained fusion head, fit for the configuration's output convention."""
+    head = config.build_head()
+    initialise(head)
+    if config.output != "tanh":
+        _start_from_zero(head)
+    return head
+
+
 def _start_from_zero(head: FusionHead) -> None:
     """Begin without any correction: that is already the maximum of the sources.
 
-    The head has no normalisation, and its last maps are large at first. Made small, they keep
-    the first steps of Adam from throwing the correction far off.
+    The head has no normalisation, and its maps are large at first. Made small, they keep the
+    first steps of Adam from throwing the correction far off.
     """
     nn.init.zeros_(head.image_convolution.weight)
-    head.hidden_convolution.weight.data.mul_(0.1)
+    with torch.no_grad():
+        head.hidden_convolution.weight *= 0.1
+        for module in head.modules():
+            if isinstance(module, FusionLevel):
+                module.output.spatial.weight *= 0.5

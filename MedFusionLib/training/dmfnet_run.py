@@ -14,17 +14,26 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods.dmfnet.config import PRESETS, DMFNetConfig
-from MedFusionLib.methods.dmfnet.weights_file import read_unet, write_unet, write_weights
+from MedFusionLib.methods.dmfnet.fusion_head import FusionHead
+from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
+from MedFusionLib.methods.dmfnet.weights_file import (
+    read_unet,
+    read_weights,
+    write_unet,
+    write_weights,
+)
 from MedFusionLib.training.asfe_module import AveragedWeights
 from MedFusionLib.training.asfe_run import Hardware
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.data import read_pairs, training_loader, validation_loader
+from MedFusionLib.training.dmfnet_losses import LOSSES
 from MedFusionLib.training.dmfnet_modules import (
-    LOSSES,
     RATES,
     DenoiserTraining,
     FusionTraining,
     StageTraining,
+    fresh_head,
+    fresh_unet,
 )
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -48,6 +57,8 @@ class StageSettings:
     averaging: float = 0.995
     """Decay of the moving average of the weights per step."""
     every_nth_dev_pair: int = 1
+    start_from: str = ""
+    """Weight file whose networks the run begins with; empty: random ones."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +81,7 @@ def train_denoiser(
     config = _chosen("preset", settings.preset, PRESETS)
     _start(settings, folder, resume)
     module = DenoiserTraining(
-        config,
+        _first_unet(settings, config),
         Augmentation(crop=settings.crop),
         settings.learning_rate,
         settings.rate,
@@ -99,6 +110,7 @@ def train_fusion(
     module = FusionTraining(
         config,
         unet,
+        _first_head(settings, config),
         loss,
         Augmentation(crop=settings.crop),
         settings.learning_rate,
@@ -109,6 +121,25 @@ def train_fusion(
     _restore(module, checkpoint)
     write_weights(folder / WEIGHTS_NAME, module.unet, module.head, config)
     return folder / WEIGHTS_NAME
+
+
+def _first_unet(settings: StageSettings, config: DMFNetConfig) -> NoiseConditionedUNet:
+    """Return the UNet that a run of stage I begins with."""
+    if not settings.start_from:
+        return fresh_unet(config)
+    unet, stored = read_unet(Path(settings.start_from))
+    _refuse_other_unet(stored, config)
+    return unet
+
+
+def _first_head(settings: FusionSettings, config: DMFNetConfig) -> FusionHead:
+    """Return the fusion head that a run of stage II begins with."""
+    if not settings.start_from:
+        return fresh_head(config)
+    networks = read_weights(Path(settings.start_from))
+    if networks.config != config:
+        raise InputError(f"{settings.start_from} was trained with another preset.")
+    return networks.head
 
 
 def _chosen(kind: str, name: str, known: dict[str, Any]) -> Any:

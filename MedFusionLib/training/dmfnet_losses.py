@@ -1,0 +1,63 @@
+"""The losses of DM-FNet's second stage: the paper's, and the one the shipped weights come from.
+
+Images are (N, 1, H, W) in [0, 1].
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from MedFusionLib.methods.dmfnet.losses import gradient_loss, intensity_loss, structure_loss
+from MedFusionLib.training import losses
+from MedFusionLib.training.asfe_losses import Loss
+
+
+def paper_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """The hybrid loss of He et al.: intensity, gradient and structure, on [-1, 1]."""
+    images = [2 * image - 1 for image in (fused, reference, other)]
+    return {
+        "intensity": 1.5 * intensity_loss(*images),
+        "gradient": gradient_loss(*images),
+        "structure": structure_loss(*images),
+    }
+
+
+def faithful_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """Follow the brighter value and the stronger derivative; keep what both sources show.
+
+    The distances to value and derivative are squared on purpose. An absolute distance to the
+    maximum of the sources has its kink exactly where the network starts, and holds it there.
+    """
+    sources = (reference, other)
+    maximum = torch.maximum(reference, other)
+    distances = [(fused - source).square().mean() for source in sources]
+    similarities = [losses.structural_similarity(fused, source).mean() for source in sources]
+    information = [losses.visual_information_fidelity(source, fused).mean() for source in sources]
+    return {
+        "intensity": 5 * (fused - maximum).square().mean(),
+        "sources": 0.5 * torch.stack(distances).sum(),
+        "gradient": 300 * squared_gradient_distance(fused, reference, other),
+        "similarity": 2 * (2 - torch.stack(similarities).sum()),
+        "edges": 4 * (1 - losses.edge_preservation(fused, reference, other).mean()),
+        "information": 1.5 * (2 - torch.stack(information).sum()),
+        "differences": 0.3 * (2 - losses.difference_correlation(fused, reference, other).mean()),
+    }
+
+
+def squared_gradient_distance(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+    """Mean squared distance of the fused derivatives to the stronger source's, sign included."""
+    along_both_axes = zip(
+        losses.forward_differences(fused),
+        losses.forward_differences(reference),
+        losses.forward_differences(other),
+        strict=True,
+    )
+    distances = [
+        (of_fused - losses.stronger(one, two)).square().mean()
+        for of_fused, one, two in along_both_axes
+    ]
+    return torch.stack(distances).sum()
+
+
+LOSSES: dict[str, Loss] = {"paper": paper_loss, "faithful": faithful_loss}
