@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from pathlib import Path
 
 import pytest
 
@@ -10,7 +12,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 QtUiTools = pytest.importorskip("PySide6.QtUiTools", reason="needs PySide6's QtUiTools")
 
-from PySide6 import QtCore, QtGui  # noqa: E402
+from PySide6 import QtCore  # noqa: E402
 
 from MedFusionLib.methods import method_names  # noqa: E402
 from MedFusionLib.slicer_app import choices  # noqa: E402
@@ -29,75 +31,24 @@ CHOICES = {
 }
 
 
-class Section(QtWidgets.QFrame):
-    """Stands in for ctkCollapsibleButton and ctkCollapsibleGroupBox: a caption over its content."""
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        self.setFrameShape(QtWidgets.QFrame.Shape.Box)
-        self._caption = ""
-
-    def getText(self):
-        return self._caption
-
-    def setText(self, text):
-        self._caption = text
-
-    text = QtCore.Property(str, getText, setText)
-    title = QtCore.Property(str, getText, setText)
-
-    def paintEvent(self, event):
-        super().paintEvent(event)
-        QtGui.QPainter(self).drawText(6, 14, f"▾ {self._caption}")
+def loadStandIns():
+    spec = importlib.util.spec_from_file_location(
+        "stand_ins", Path(__file__).with_name("stand_ins.py")
+    )
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-class NodeSelector(QtWidgets.QComboBox):
-    """Stands in for qMRMLNodeComboBox: shows its text for no node."""
-
-    def getNone(self):
-        return self.itemText(0)
-
-    def setNone(self, text):
-        self.addItem(text)
-
-    noneDisplay = QtCore.Property(str, getNone, setNone)
-
-
-class SliderWidget(QtWidgets.QWidget):
-    """Stands in for ctkSliderWidget: a slider and a number."""
-
-    def __init__(self, parent=None):
-        super().__init__(parent)
-        row = QtWidgets.QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal))
-        row.addWidget(QtWidgets.QDoubleSpinBox())
-
-
-STAND_INS = {
-    "qMRMLWidget": QtWidgets.QWidget,
-    "qMRMLNodeComboBox": NodeSelector,
-    "ctkCollapsibleButton": Section,
-    "ctkCollapsibleGroupBox": Section,
-    "ctkSliderWidget": SliderWidget,
-}
-
-
-class Loader(QtUiTools.QUiLoader):
-    """Makes stand-ins for the classes that only Slicer has."""
-
-    def createWidget(self, className, parent=None, name=""):
-        if className not in STAND_INS:
-            return super().createWidget(className, parent, name)
-        widget = STAND_INS[className](parent)
-        widget.setObjectName(name)
-        return widget
+standIns = loadStandIns()
 
 
 @pytest.fixture(scope="module")
 def panel(repository):
     application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
-    panel = Loader().load(str(repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui"))
+    panel = standIns.Loader().load(
+        str(repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui")
+    )
     fill(panel)
     panel.resize(WIDTH, panel.layout().totalHeightForWidth(WIDTH))
     panel.show()
@@ -135,7 +86,7 @@ def fill(panel) -> None:
     }
     for name, text in labels.items():
         panel.findChild(QtWidgets.QLabel, name).setText(text)
-    for layout in panel.findChildren(Section):
+    for layout in panel.findChildren(standIns.Section):
         layout.layout().setContentsMargins(6, 22, 6, 6)
     panel.findChild(QtWidgets.QProgressBar, "progressBar").setVisible(True)
 
@@ -151,7 +102,7 @@ def test_the_panel_can_be_drawn_and_looked_at(panel, tmp_path):
 def test_nothing_is_cut_off_at_the_width_of_slicers_panel(panel):
     assert panel.minimumSizeHint().width() <= WIDTH
     for widget in panel.findChildren(QtWidgets.QWidget):
-        if widget.isVisible() and isinstance(widget.parent(), Section):
+        if widget.isVisible() and isinstance(widget.parent(), standIns.Section):
             assert widget.geometry().right() <= widget.parent().width()
     for button in panel.findChildren(QtWidgets.QAbstractButton):
         if button.isVisible() and button.text():

@@ -1,0 +1,140 @@
+"""PySide6 widgets with the manners of PythonQt, and the little of Slicer that the panel needs."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import sys
+import types
+
+from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
+
+if sys.version_info < (3, 12):
+    # Before Python 3.12 made None immortal, PySide6 6.9 and later give back references to None that
+    # they never took (each click, each empty property), until the interpreter aborts.
+    for _ in range(500_000):
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(None))
+
+
+class Section(QtWidgets.QFrame):
+    """Stands in for ctkCollapsibleButton and ctkCollapsibleGroupBox: a caption over its content."""
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.setFrameShape(QtWidgets.QFrame.Shape.Box)
+        self._caption = ""
+
+    def getText(self):
+        return self._caption
+
+    def setText(self, text):
+        self._caption = text
+
+    text = QtCore.Property(str, getText, setText)
+    title = QtCore.Property(str, getText, setText)
+
+    def paintEvent(self, event):
+        super().paintEvent(event)
+        QtGui.QPainter(self).drawText(6, 14, f"▾ {self._caption}")
+
+
+class NodeSelector(QtWidgets.QComboBox):
+    """Stands in for qMRMLNodeComboBox: shows its text for no node."""
+
+    def getNone(self):
+        return self.itemText(0)
+
+    def setNone(self, text):
+        self.addItem(text)
+
+    noneDisplay = QtCore.Property(str, getNone, setNone)
+
+
+class SliderWidget(QtWidgets.QWidget):
+    """Stands in for ctkSliderWidget: a slider and a number."""
+
+    valueChanged = QtCore.Signal(float)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        row = QtWidgets.QHBoxLayout(self)
+        row.setContentsMargins(0, 0, 0, 0)
+        row.addWidget(QtWidgets.QSlider(QtCore.Qt.Orientation.Horizontal))
+        row.addWidget(QtWidgets.QDoubleSpinBox())
+
+
+CLASSES = {
+    "qMRMLWidget": QtWidgets.QWidget,
+    "qMRMLNodeComboBox": NodeSelector,
+    "ctkCollapsibleButton": Section,
+    "ctkCollapsibleGroupBox": Section,
+    "ctkSliderWidget": SliderWidget,
+}
+
+
+class Loader(QtUiTools.QUiLoader):
+    """Makes stand-ins for the classes that only Slicer has."""
+
+    def createWidget(self, className, parent=None, name=""):
+        if className not in CLASSES:
+            return super().createWidget(className, parent, name)
+        widget = CLASSES[className](parent)
+        widget.setObjectName(name)
+        return widget
+
+
+class PythonQtWidget:
+    """A widget whose Qt properties are attributes, and whose signals are connected by their text.
+
+    Like PythonQt it fails for a property, a value or a signal that the widget does not have.
+    """
+
+    def __init__(self, widget):
+        object.__setattr__(self, "widget", widget)
+
+    def __getattr__(self, name):
+        if self.widget.metaObject().indexOfProperty(name) >= 0:
+            return self.widget.property(name)
+        return getattr(self.widget, name)
+
+    def __setattr__(self, name, value):
+        if not self.widget.setProperty(name, value):
+            raise AttributeError(f"{self.widget.objectName()}.{name} = {value!r}")
+
+    def connect(self, signature, function):
+        name, _, arguments = signature.partition("(")
+        count = 0 if arguments == ")" else 1
+        getattr(self.widget, name).connect(lambda *values: function(*values[:count]))
+
+
+def widgetVariables(root) -> types.SimpleNamespace:
+    """As ``slicer.util.childWidgetVariables``."""
+    children = root.findChildren(QtWidgets.QWidget)
+    return types.SimpleNamespace(
+        **{child.objectName(): PythonQtWidget(child) for child in children if child.objectName()}
+    )
+
+
+def qtModule() -> types.ModuleType:
+    """The one name of ``qt`` that the panel uses without a dialog."""
+    module = types.ModuleType("qt")
+    module.QTimer = types.SimpleNamespace(
+        singleShot=lambda milliseconds, function: QtCore.QTimer.singleShot(milliseconds, function)
+    )
+    return module
+
+
+class Application:
+    """Slicer without a main window."""
+
+    def layoutManager(self):
+        return None
+
+    def testingEnabled(self):
+        return True
+
+
+@contextlib.contextmanager
+def tryWithErrorDisplay(message=None, show=True, waitCursor=False):
+    """As in Slicer's testing mode: the error goes on."""
+    yield
