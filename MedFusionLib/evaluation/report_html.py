@@ -21,8 +21,8 @@ NOTES = (
     "and with the average, before anything else.",
     "The mean rank is the mean, over the twelve metrics, of a method's rank within its table (1 is "
     "best, ties share their ranks). MSE, PSNR and CC are near their best for the plain average.",
-    "Brackets hold the 95 % bootstrap interval of the mean, with whole patients drawn; with few "
-    "patients it is rough, and with one there is none.",
+    "The 95 % intervals of the means are from a bootstrap that draws whole patients; with few "
+    "patients they are rough, and with one there is none.",
     "Not part of the rank, lower is better: invented edges is the share of fused edges that stand "
     "in neither source within 2 pixels; background leak the share of energy where both sources are "
     "background; hue error the mean hue difference to the functional source in degrees.",

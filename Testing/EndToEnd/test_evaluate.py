@@ -162,6 +162,41 @@ def test_every_value_of_every_pair_is_that_of_other_libraries(board, shared):
             assert row[name] == pytest.approx(value, rel=1e-3), (row["method"], name)
 
 
+def reference_row(shared: Path, images: str) -> dict[str, float]:
+    """A row of the table of the DM-FNet evaluator in REFERENCE.md."""
+    lines = [
+        [cell.strip() for cell in line.strip("| \n").split("|")]
+        for line in (shared / "spec/REFERENCE.md").read_text().splitlines()
+        if line.startswith(("| images | n | EN | MI", f"| {images} "))
+    ]
+    values = dict(zip(lines[0], lines[1], strict=True))
+    return {name.replace("VIFF", "VIF"): float(values[name]) for name in lines[0][1:]}
+
+
+def test_the_reference_table_comes_out_on_the_set_that_is_here_in_full(shared, tmp_path):
+    """All 24 PET pairs of ASFE-Fusion's test set are in the atlas (of the others, some are)."""
+    mapping = pd.read_csv(shared / "data/peer_results/mapping.csv", dtype=str)
+    wanted = mapping[(mapping["method"] == "ASFE-Fusion") & (mapping["set"] == "PET-MRI")]
+    done = medfusion(
+        "--pairs", small_manifest(shared, tmp_path, wanted), "--split", "all", "--device", "cpu",
+        "--methods", "maximum,average", "--published", shared / "data/peer_results",
+        "-o", tmp_path / "out",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    tables = json.loads((tmp_path / "out/leaderboard.json").read_text())["tables"]
+    table = next(table for table in tables if table["title"].endswith("ASFE-Fusion"))
+    rows = {row["method"]: row for row in table["rows"]}
+    for method, images in (
+        ("ASFE-Fusion", "ASFE published pngs PET-MRI"),
+        ("maximum", "trivial max on HMIF test PET-MRI"),
+        ("average", "trivial mean on HMIF test PET-MRI"),
+    ):
+        expected = reference_row(shared, images)
+        assert table["pairs"] == expected.pop("n")
+        for name, value in expected.items():
+            assert rows[method][name] == pytest.approx(value, rel=1e-3), (method, name)
+
+
 def test_the_tables_name_pairs_split_and_definitions_and_hold_the_baselines(board):
     folder, _ = board
     tables = json.loads((folder / "leaderboard.json").read_text())["tables"]
