@@ -130,12 +130,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def exit(self):
         """Called each time the user opens a different module."""
         self.panel.stopPreview()
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self._parameterNodeGuiTag = None
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply
-            )
+        self._disconnectParameterNode()
 
     def onReload(self):
         """Reload the package too, so that a change in it is seen."""
@@ -160,17 +155,22 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def setParameterNode(self, inputParameterNode):
         """Set and observe the parameter node."""
-        if self._parameterNode:
-            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
-            self.removeObserver(
-                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply
-            )
+        self._disconnectParameterNode()
         self._parameterNode = inputParameterNode
         if self._parameterNode:
             self._parameterNodeGuiTag = self._parameterNode.connectGui(self.ui)
             self.addObserver(self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply)
         if self.panel is not None:
             self.panel.setParameters(inputParameterNode)
+
+    def _disconnectParameterNode(self):
+        """Neither widgets nor panel react to the node any more, as while another module is open."""
+        if self._parameterNode and self._parameterNodeGuiTag is not None:
+            self._parameterNode.disconnectGui(self._parameterNodeGuiTag)
+            self._parameterNodeGuiTag = None
+            self.removeObserver(
+                self._parameterNode, vtk.vtkCommand.ModifiedEvent, self._checkCanApply
+            )
 
     def _checkCanApply(self, caller=None, event=None):
         self.panel.refresh()
@@ -212,7 +212,9 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         """Install what is missing, after asking; raises a sentence when it is not wanted."""
         from MedFusionLib.slicer_app.torch_setup import ensureRequirements, ensureTorch
 
-        ensureTorch()
+        if ensureTorch():
+            # A process that was started before would not see what is new.
+            self.stop()
         ensureRequirements(Path(__file__).with_name("Resources") / "requirements.txt")
 
     def fuse(self, referenceNode, otherNode, outputNode=None, **options):

@@ -137,6 +137,9 @@ class FusionJob:
         except MedFusionError as error:
             self._fail(error)
             return
+        finally:
+            # The voxels are in the scene now; a mapped file that is kept takes up the disk.
+            self._workerJob.result = None
         self.report = result["report"]
         if self._onDone is not None:
             self._onDone(self.fusedNode, self.report)
