@@ -119,9 +119,8 @@ def _evaluate_pairs(
     from MedFusionLib.evaluation.evaluate import evaluate_pairs, write_evaluation
     from MedFusionLib.evaluation.leaderboard import tables_as_json
     from MedFusionLib.evaluation.screen import print_tables
-    from MedFusionLib.volume import refuse_unwritable_folder
 
-    refuse_unwritable_folder(output.parent)
+    _refuse_bad_folder(output)
     device = choose_device(wanted[0])
     precision = choose_precision(wanted[1], device.device)
     described |= {"device": device.title, "precision": precision}
@@ -129,13 +128,21 @@ def _evaluate_pairs(
         evaluation = evaluate_pairs(
             pairs, published, names, described["split"], device, precision, progress
         )
-    output.mkdir(exist_ok=True)
     write_evaluation(evaluation, output, "MedFusion leader board", described)
     if as_json:
         print_json({"tables": tables_as_json(evaluation.tables)})
     elif not quiet:
         print_tables(evaluation.tables)
     say(f"Wrote pairs.csv, leaderboard.json and report.html to {output}.", quiet)
+
+
+def _refuse_bad_folder(output: Path) -> None:
+    """Before the work starts: a folder for results is one, or can be made."""
+    from MedFusionLib.volume import refuse_unwritable_folder
+
+    if output.is_file():
+        raise InputError(f"'{output}' is a file. Name a folder for the results.")
+    refuse_unwritable_folder(output if output.is_dir() else output.parent)
 
 
 def _evaluate_volume(
@@ -151,6 +158,8 @@ def _evaluate_volume(
     reference, other, fused = paths
     if reference is None or other is None or fused is None:
         raise InputError("A volume is scored from three files: --reference, --other and --fused.")
+    if output is not None:
+        _refuse_bad_folder(output)
     report = score_files(reference, other, fused, windows, plane)
     if output is not None:
         write_scores(report, output)

@@ -85,7 +85,7 @@ def evaluate_pairs(
 def write_evaluation(
     evaluation: Evaluation, folder: Path, title: str, described: dict[str, Any]
 ) -> None:
-    """Write pairs.csv, leaderboard.json and report.html into a folder.
+    """Write pairs.csv, leaderboard.json and report.html into a folder, made if need be.
 
     `described` says what was compared (manifest, split, device, precision); it goes into the JSON
     and, as sentences, into the page.
@@ -107,6 +107,7 @@ def write_evaluation(
     page = leaderboard_page(
         title, lines, evaluation.tables, evaluation.scores, evaluation.scored, evaluation.sources
     )
+    folder.mkdir(exist_ok=True)
     write_text(folder / "pairs.csv", evaluation.scores.to_csv(index=False, lineterminator="\n"))
     write_text(folder / "leaderboard.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
     write_text(folder / "report.html", page)

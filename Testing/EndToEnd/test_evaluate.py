@@ -20,7 +20,7 @@ import skimage.metrics
 import sklearn.metrics
 from PIL import Image
 
-PAIRS_OF_EACH_SET = 2
+PAIRS_OF_EACH_SET = 1
 
 
 def medfusion(*arguments: object) -> subprocess.CompletedProcess[str]:
@@ -295,6 +295,7 @@ def test_a_fused_volume_on_another_grid_is_refused(tmp_path):
         (("--pairs", "no.csv", "-o", "out"), "cannot be read"),
         (("--pairs", "no.csv", "--methods", "magic", "-o", "out"), "no fusion method 'magic'"),
         (("--reference", "no.nii", "--other", "no.nii"), "three files"),
+        (("--pairs", "no.csv"), "--output FOLDER"),
     ],
 )
 def test_wrong_input_is_told_in_a_sentence(arguments, words):
