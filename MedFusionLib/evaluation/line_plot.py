@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-WIDTH, HEIGHT, MARGIN = 300, 110, 34
+WIDTH, HEIGHT, MARGIN = 300, 110, 38
 
 
 def line_plot(title: str, values: Sequence[float | None]) -> str:
@@ -21,12 +21,16 @@ def line_plot(title: str, values: Sequence[float | None]) -> str:
         f'<svg width="{WIDTH}" height="{HEIGHT}" role="img" aria-label="{escape(title)}">'
         f'<text x="4" y="11" font-weight="bold">{escape(title)}</text>'
         f'<path d="M{MARGIN} 16V{bottom}H{right}" fill="none" stroke="#888"/>'
-        f'<text x="{MARGIN - 3}" y="24" text-anchor="end">{high:.3g}</text>'
-        f'<text x="{MARGIN - 3}" y="{bottom}" text-anchor="end">{low:.3g}</text>'
+        f'<text x="{MARGIN - 3}" y="24" text-anchor="end">{_label(high)}</text>'
+        f'<text x="{MARGIN - 3}" y="{bottom}" text-anchor="end">{_label(low)}</text>'
         f'<text x="{MARGIN}" y="{HEIGHT - 3}">slice 0</text>'
         f'<text x="{right}" y="{HEIGHT - 3}" text-anchor="end">{len(values) - 1}</text>'
         f"{lines}</svg>"
     )
+
+
+def _label(value: float) -> str:
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 
 
 def _runs(values: Sequence[float | None], low: float, high: float) -> list[str]:

@@ -39,7 +39,7 @@ td small { display: block; color: #666; }
 caption { text-align: left; font-weight: bold; padding: 0.4em 0; }
 .best { font-weight: bold; background: #e8f3e8; }
 .published td:first-child { font-style: italic; }
-.sheet td { text-align: center; border: 0; }
+.sheet th, .sheet td { text-align: center; border: 0; }
 .wide { overflow-x: auto; } img { max-width: 100%; }
 </style></head><body>
 <h1>{{ title }}</h1>
