@@ -19,6 +19,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from MedFusionLib.evaluation.filters import filtered, gaussian_window, sobel
+
 DEFINITION_SET = "A (DM-FNet evaluator: MI in nats, VIF and SSIM as sums over the two sources)"
 
 GREY_LEVELS = 256
@@ -205,10 +207,10 @@ def visual_information_kept(source: Tensor, fused: Tensor) -> Tensor:
     kept = torch.zeros(source.shape[0], dtype=source.dtype, device=source.device)
     present = torch.zeros_like(kept)
     for scale, size in enumerate(VIF_WINDOWS):
-        window = _gaussian(size, source)
+        window = gaussian_window(size, source)
         if scale > 0:
-            source = _filtered(source, window)[..., ::2, ::2]
-            fused = _filtered(fused, window)[..., ::2, ::2]
+            source = filtered(source, window)[..., ::2, ::2]
+            fused = filtered(fused, window)[..., ::2, ::2]
         kept_here, present_here = _visual_information_at_scale(source, fused, window)
         kept, present = kept + kept_here, present + present_here
     return torch.nan_to_num(kept / present, nan=1.0)
@@ -322,42 +324,17 @@ def _structural_similarity(first: Tensor, second: Tensor) -> Tensor:
 
 def _window_mean(images: Tensor) -> Tensor:
     box = torch.full((SSIM_WINDOW,), 1 / SSIM_WINDOW, dtype=images.dtype, device=images.device)
-    return _filtered(images, box)
-
-
-def _gaussian(size: int, like: Tensor) -> Tensor:
-    """1-D Gaussian of `size` taps with sigma size/5; its outer product sums to 1."""
-    position = torch.arange(size, dtype=like.dtype, device=like.device) - (size - 1) / 2
-    weights = torch.exp(-position.square() / (2 * (size / 5) ** 2))
-    return weights / weights.sum()
-
-
-def _filtered(images: Tensor, window: Tensor) -> Tensor:
-    """Separable filter of (N, H, W), only where the window lies fully inside.
-
-    As two products with banded matrices: PyTorch's float64 convolution is ten times slower.
-    """
-    height, width = images.shape[-2:]
-    return _band(window, height) @ (images @ _band(window, width).T)
-
-
-def _band(window: Tensor, length: int) -> Tensor:
-    """(length - taps + 1, length): row i holds the window at columns i and onwards."""
-    taps = window.numel()
-    rows = torch.arange(length - taps + 1, device=window.device)[:, None]
-    columns = rows + torch.arange(taps, device=window.device)
-    band = torch.zeros(length - taps + 1, length, dtype=window.dtype, device=window.device)
-    return band.scatter_(1, columns, window.expand(rows.shape[0], taps).contiguous())
+    return filtered(images, box)
 
 
 def _visual_information_at_scale(
     source: Tensor, fused: Tensor, window: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Information kept in the fused slice and present in the source at one scale, (N) each."""
-    mean_source, mean_fused = _filtered(source, window), _filtered(fused, window)
-    source_variance = (_filtered(source.square(), window) - mean_source.square()).clamp_min(0)
-    fused_variance = (_filtered(fused.square(), window) - mean_fused.square()).clamp_min(0)
-    covariance = _filtered(source * fused, window) - mean_source * mean_fused
+    mean_source, mean_fused = filtered(source, window), filtered(fused, window)
+    source_variance = (filtered(source.square(), window) - mean_source.square()).clamp_min(0)
+    fused_variance = (filtered(fused.square(), window) - mean_fused.square()).clamp_min(0)
+    covariance = filtered(source * fused, window) - mean_source * mean_fused
     gain, noise = _gain_and_noise(source_variance, fused_variance, covariance)
     source_variance = source_variance.where(source_variance >= VIF_EPSILON, 0.0)
     kept = torch.log10(1 + gain.square() * source_variance / (noise + VIF_NOISE_VARIANCE))
@@ -381,11 +358,7 @@ def _gain_and_noise(
 
 def _sobel(images: Tensor) -> tuple[Tensor, Tensor]:
     """Sobel strength and angle (in -pi/2..pi/2, pi/2 where the horizontal part is 0)."""
-    padded = functional.pad(images, (1, 1, 1, 1))
-    above, beside, below = padded[:, :-2], padded[:, 1:-1], padded[:, 2:]
-    columns, rows = above + 2 * beside + below, above - below
-    horizontal = columns[..., 2:] - columns[..., :-2]
-    vertical = rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
+    horizontal, vertical = sobel(functional.pad(images, (1, 1, 1, 1)))
     angle = torch.atan(vertical / horizontal)
     angle = angle.masked_fill(horizontal == 0, math.pi / 2)
     return (horizontal.square() + vertical.square()).sqrt(), angle

@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from MedFusionLib.evaluation import metrics
+from MedFusionLib.evaluation.filters import sobel
 
 BACKGROUND_LEVEL = 5.0
 """Grey values up to this (2 % of the range) count as background: air is rarely exactly 0."""
@@ -109,10 +110,7 @@ def _ratio(part: Tensor, whole: Tensor) -> float:
 def _slope(images: Tensor) -> Tensor:
     """Sobel slope in grey values per pixel; the border repeats, so that it is no edge itself."""
     padded = functional.pad(images[:, None], (1, 1, 1, 1), mode="replicate")[:, 0]
-    above, beside, below = padded[:, :-2], padded[:, 1:-1], padded[:, 2:]
-    columns, rows = above + 2 * beside + below, below - above
-    horizontal = columns[..., 2:] - columns[..., :-2]
-    vertical = rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:]
+    horizontal, vertical = sobel(padded)
     return torch.hypot(horizontal, vertical) / 8
 
 
