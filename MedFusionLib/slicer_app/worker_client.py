@@ -2,7 +2,7 @@
 
 From a console outside Slicer::
 
-    client = WorkerClient(SubprocessChild, [sys.executable])
+    client = WorkerClient(SubprocessChild, workerCommand())
     job = client.submit("fuse", {"reference": mr, "other": ct}, options={"method": "average"})
     volume = client.wait(job)["volume"]
     client.close()
@@ -30,6 +30,7 @@ from MedFusionLib.worker_protocol import LineBuffer, ProtocolError, decode, enco
 SECONDS_TO_CANCEL = 2.0
 """A run that has not stopped so long after Cancel is ended with its process."""
 SECONDS_TO_START = 60.0
+SECONDS_TO_WAIT = 0.05
 LOG_LINES = 2000
 
 CANCELLED = "The run was cancelled; nothing was changed."
@@ -73,19 +74,14 @@ def _ignore(*arguments: Any) -> None:
 class WorkerClient:
     """Keeps one worker process alive between jobs and starts a new one after a crash.
 
-    ``makeChild`` makes the transport; ``program`` is the start of the command, before
-    ``-m MedFusionLib.worker FOLDER``. Jobs run one after the other. ``log`` holds the last lines
-    of the worker's log.
+    ``makeChild`` makes the transport; ``command`` starts a worker when the exchange folder is
+    added (see ``workerCommand``). Jobs run one after the other. ``log`` holds the last lines of
+    the worker's log.
     """
 
-    def __init__(
-        self,
-        makeChild: Callable[[], ChildProcess],
-        program: Sequence[str],
-        module: str = "MedFusionLib.worker",
-    ) -> None:
+    def __init__(self, makeChild: Callable[[], ChildProcess], command: Sequence[str]) -> None:
         self._makeChild = makeChild
-        self._command = [*program, "-m", module]
+        self._command = list(command)
         self._session: _Session | None = None
         self._jobs: dict[int, Job] = {}
         self._count = 0
@@ -133,11 +129,16 @@ class WorkerClient:
 
         For scripts without an event loop.
         """
-        while job.running and self._session is not None:
-            self._session.child.processEvents(0.05)
+        while job.running:
+            self.processEvents(SECONDS_TO_WAIT)
         if job.error is not None:
             raise job.error
         return job.result
+
+    def processEvents(self, seconds: float) -> None:
+        """Deliver what happens within so many seconds; does nothing without a worker."""
+        if self._session is not None:
+            self._session.child.processEvents(seconds)
 
     def cancel(self, job: Job) -> None:
         """See ``Job.cancel``."""
@@ -349,8 +350,13 @@ def workerEnvironment() -> dict[str, str]:
     return environment
 
 
+def workerCommand() -> list[str]:
+    """Starts a worker with this Python; inside Slicer that is PythonSlicer."""
+    return [sys.executable, "-m", "MedFusionLib.worker"]
+
+
 def slicerClient() -> WorkerClient:
     """The client for use inside Slicer."""
     from MedFusionLib.slicer_app.child_process import QProcessChild
 
-    return WorkerClient(QProcessChild, [sys.executable])
+    return WorkerClient(QProcessChild, workerCommand())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import tempfile
 
 import numpy as np
@@ -22,7 +21,7 @@ from MedFusionLib.slicer_app.fusion_job import (  # noqa: E402
 )
 from MedFusionLib.slicer_app.scene_facts import betweenNodes, relation, volumeFacts  # noqa: E402
 from MedFusionLib.slicer_app.slice_preview import SlicePreview, viewedSlice  # noqa: E402
-from MedFusionLib.slicer_app.worker_client import WorkerClient  # noqa: E402
+from MedFusionLib.slicer_app.worker_client import WorkerClient, workerCommand  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def client(tmp_path_factory):
     folder = tmp_path_factory.mktemp("exchange")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(tempfile, "tempdir", str(folder))
-        client = WorkerClient(SubprocessChild, [sys.executable])
+        client = WorkerClient(SubprocessChild, workerCommand())
         yield client
         client.close()
     assert list(folder.iterdir()) == []
@@ -262,7 +261,7 @@ def test_the_preview_shows_the_slices_of_the_whole_fusion(client, pair, view, sc
     assert compositeNode.GetForegroundVolumeID() == pair[1].GetID()
     assert compositeNode.GetForegroundOpacity() == pytest.approx(0.3)
     sliceNode.SetSliceOffset(79.0)
-    client._session.child.processEvents(0.2)
+    client.processEvents(0.2)
     assert scene.GetNumberOfNodes() == count
 
 
@@ -285,5 +284,5 @@ def waitFor(client, condition) -> None:
     for _ in range(600):
         if condition():
             return
-        client._session.child.processEvents(0.05)
+        client.processEvents(0.05)
     raise AssertionError("waited 30 s in vain")

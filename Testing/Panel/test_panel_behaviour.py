@@ -21,7 +21,7 @@ QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
 from MedFusionLib.slicer_app import choices  # noqa: E402
 from MedFusionLib.slicer_app.child_process import SubprocessChild  # noqa: E402
-from MedFusionLib.slicer_app.worker_client import WorkerClient  # noqa: E402
+from MedFusionLib.slicer_app.worker_client import WorkerClient, workerCommand  # noqa: E402
 
 DEFAULTS = {
     "referenceVolume": None,
@@ -60,7 +60,7 @@ class Logic:
     """What the panel asks of MedFusionLogic, with the transport that works outside Slicer."""
 
     def __init__(self):
-        self.client = WorkerClient(SubprocessChild, [sys.executable])
+        self.client = WorkerClient(SubprocessChild, workerCommand())
         self.devicesKnown = False
 
     def ensureReady(self):
@@ -118,9 +118,7 @@ class Fixture:
         end = time.monotonic() + seconds
         while not condition() and time.monotonic() < end:
             self._application.processEvents()
-            session = self.logic.client._session
-            if session is not None:
-                session.child.processEvents(0.02)
+            self.logic.client.processEvents(0.02)
         assert condition()
 
     def apply(self):

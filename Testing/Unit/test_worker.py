@@ -19,7 +19,7 @@ import SimpleITK as sitk
 from MedFusionLib.errors import Cancelled, GeometryError, InputError
 from MedFusionLib.fusion import fuse
 from MedFusionLib.slicer_app.child_process import SubprocessChild
-from MedFusionLib.slicer_app.worker_client import WorkerClient, WorkerError
+from MedFusionLib.slicer_app.worker_client import WorkerClient, WorkerError, workerCommand
 from MedFusionLib.volume import Volume
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_worker.py")
@@ -42,7 +42,7 @@ def temporary(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def client(temporary):
-    client = WorkerClient(SubprocessChild, [sys.executable])
+    client = WorkerClient(SubprocessChild, workerCommand())
     yield client
     client.close()
     assert list(temporary.iterdir()) == []
@@ -50,8 +50,7 @@ def client(temporary):
 
 @pytest.fixture
 def badClient(temporary):
-    client = WorkerClient(SubprocessChild, [sys.executable])
-    client._command = [sys.executable, str(MISBEHAVING)]
+    client = WorkerClient(SubprocessChild, [sys.executable, str(MISBEHAVING)])
     yield client
     client.close()
     assert list(temporary.iterdir()) == []
@@ -79,7 +78,7 @@ def gone(processId: int) -> bool:
 def pump(client, condition, seconds: float = 20.0) -> None:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
-        client._session.child.processEvents(0.02)
+        client.processEvents(0.02)
     assert condition()
 
 
@@ -269,9 +268,8 @@ def test_a_defect_is_named_and_its_traceback_goes_to_the_log(badClient):
     ],
 )
 def test_garbage_on_the_protocol_ends_the_process_with_a_sentence(temporary, answer):
-    client = WorkerClient(SubprocessChild, [sys.executable])
     script = f"import time; print({answer!r}, flush=True); time.sleep(60)"
-    client._command = [sys.executable, "-c", script]
+    client = WorkerClient(SubprocessChild, [sys.executable, "-c", script])
     job = submit(client)
     with pytest.raises(WorkerError, match="broken message"):
         client.wait(job)
@@ -299,7 +297,7 @@ def test_closing_in_mid_run_leaves_neither_process_nor_file(badClient, temporary
 
 def test_closing_before_the_worker_has_reported_leaves_nothing(client, temporary):
     submit(client)
-    started = client._session.child._process.pid
+    (started,) = (child.pid for child in psutil.Process().children())
     client.close()
     assert gone(started)
     assert list(temporary.iterdir()) == []
@@ -310,9 +308,9 @@ def test_a_worker_whose_client_dies_removes_the_folder_and_leaves(temporary):
         "import sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import tempfile; tempfile.tempdir = sys.argv[2]\n"
-        "from MedFusionLib.slicer_app.worker_client import WorkerClient\n"
+        "from MedFusionLib.slicer_app.worker_client import WorkerClient, workerCommand\n"
         "from MedFusionLib.slicer_app.child_process import SubprocessChild\n"
-        "client = WorkerClient(SubprocessChild, [sys.executable])\n"
+        "client = WorkerClient(SubprocessChild, workerCommand())\n"
         "client.wait(client.submit('describe', {}))\n"
         "print(client.processId, flush=True)\n"
         "time.sleep(60)\n"
@@ -328,7 +326,7 @@ def test_a_worker_whose_client_dies_removes_the_folder_and_leaves(temporary):
 
 
 def test_two_clients_do_not_disturb_each_other(client, temporary):
-    second = WorkerClient(SubprocessChild, [sys.executable])
+    second = WorkerClient(SubprocessChild, workerCommand())
     one, two = submit(client), submit(second, "maximum")
     a, b = client.wait(one)["volume"].voxels, second.wait(two)["volume"].voxels
     assert client.processId != second.processId
