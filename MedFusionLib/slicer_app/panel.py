@@ -104,6 +104,8 @@ class Panel(VTKObservationMixin):
     def _refreshMoved(self) -> None:
         self._moved = False
         self.refresh()
+        if self._preview.active:
+            self._renewPreview()
 
     def _inputs(self, parameters) -> Inputs:
         reference, other = parameters.referenceVolume, parameters.otherVolume
@@ -155,8 +157,12 @@ class Panel(VTKObservationMixin):
         for widget in (self.ui.previewButton, self.ui.livePreviewCheckBox):
             widget.enabled = state.previewEnabled
             widget.toolTip = state.previewToolTip
-        if not state.previewEnabled and self._preview.active:
+        if not self._preview.active:
+            return
+        if not state.previewEnabled:
             self.stopPreview()
+        elif self._preview.request != self.request():
+            self._renewPreview()
 
     def _showProgress(self, state: PanelState) -> None:
         ui = self.ui
@@ -311,6 +317,13 @@ class Panel(VTKObservationMixin):
                 live,
             )
             self.ui.previewLabel.text = _("Preparing...")
+
+    def _renewPreview(self) -> None:
+        """What is shown is no longer what is chosen."""
+        if self.ui.livePreviewCheckBox.checked:
+            self._startPreview(live=True)
+        else:
+            self.stopPreview()
 
     def stopPreview(self) -> None:
         """Take the fused slice away from the red view."""

@@ -82,6 +82,11 @@ class SlicePreview:
         return self._request is not None
 
     @property
+    def request(self) -> FusionRequest | None:
+        """What the slices are fused from and how."""
+        return self._request
+
+    @property
     def layerNode(self):
         """The temporary node with the fused slice, or None."""
         return self._layerNode

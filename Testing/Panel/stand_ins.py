@@ -125,10 +125,12 @@ def qtModule() -> types.ModuleType:
 
 
 class Application:
-    """Slicer without a main window."""
+    """Slicer, without a main window until ``views`` are given."""
+
+    views = None
 
     def layoutManager(self):
-        return None
+        return self.views
 
     def testingEnabled(self):
         return True
@@ -138,3 +140,19 @@ class Application:
 def tryWithErrorDisplay(message=None, show=True, waitCursor=False):
     """As in Slicer's testing mode: the error goes on."""
     yield
+
+
+class SliceViews:
+    """A layout with one slice view, as far as its MRML nodes go."""
+
+    def __init__(self, sliceNode, compositeNode):
+        self._widget = types.SimpleNamespace(
+            mrmlSliceNode=lambda: sliceNode, mrmlSliceCompositeNode=lambda: compositeNode
+        )
+        self.layout = 0
+
+    def sliceViewNames(self):
+        return ["Red"]
+
+    def sliceWidget(self, name):
+        return self._widget if name == "Red" else None

@@ -106,6 +106,18 @@ class Fixture:
         self.parameters.panel = panel
         panel.setParameters(self.parameters)
 
+    def addRedView(self):
+        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
+        sliceNode = self.scene.CreateNodeByClass("vtkMRMLSliceNode")
+        sliceNode.UnRegister(None)
+        sliceNode.SetLayoutName("Red")
+        sliceNode = self.scene.AddNode(sliceNode)
+        sliceNode.SetOrientation("Axial")
+        sliceNode.SetSliceOffset(5.0)
+        compositeNode = self.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+        slicer.app.views = loadStandIns().SliceViews(sliceNode, compositeNode)
+        return sliceNode, compositeNode
+
     def choosePair(self):
         _, j, i = np.indices((12, 24, 28))
         noise = np.random.default_rng(3).integers(0, 50, i.shape)
@@ -252,3 +264,44 @@ def test_without_a_slice_view_the_preview_says_so(panel):
     panel.choosePair()
     panel.ui.previewButton.click()
     assert "no red slice view" in panel.ui.previewLabel.text
+
+
+def test_the_live_preview_follows_the_view_and_the_choices_and_leaves_nothing(panel):
+    panel.choosePair()
+    sliceNode, compositeNode = panel.addRedView()
+    count = panel.scene.GetNumberOfNodes()
+    panel.ui.livePreviewCheckBox.click()
+    panel.wait(lambda: "slice fused in" in panel.ui.previewLabel.text)
+    layer = compositeNode.GetForegroundVolumeID()
+    first = slicer.util.arrayFromVolume(panel.scene.GetNodeByID(layer)).copy()
+    panel.ui.previewLabel.text = ""
+    sliceNode.SetSliceOffset(8.0)
+    panel.wait(lambda: "slice fused in" in panel.ui.previewLabel.text)
+    second = slicer.util.arrayFromVolume(panel.scene.GetNodeByID(layer)).copy()
+    assert not np.array_equal(first, second)
+    panel.ui.previewLabel.text = ""
+    panel.parameters.method = "maximum"
+    panel.wait(lambda: "slice fused in" in panel.ui.previewLabel.text)
+    third = panel.scene.GetNodeByID(compositeNode.GetForegroundVolumeID())
+    assert not np.array_equal(slicer.util.arrayFromVolume(third), second)
+    panel.ui.livePreviewCheckBox.click()
+    assert compositeNode.GetForegroundVolumeID() is None
+    assert panel.scene.GetNumberOfNodes() == count
+
+
+def test_the_slice_views_follow_the_chosen_pointer(panel):
+    panel.choosePair()
+    sliceNode, _ = panel.addRedView()
+    pointer = panel.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Pointer")
+    assert not panel.ui.followPointerCheckBox.enabled
+    panel.applyAndWait()
+    panel.parameters.pointerTransform = pointer
+    panel.ui.followPointerCheckBox.click()
+    tip = np.eye(4)
+    tip[:3, 3] = (10.0, 8.0, 6.25)
+    pointer.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(tip))
+    assert sliceNode.GetSliceOffset() == pytest.approx(6.25, abs=0.01)
+    assert "inside, 5.2 mm from the border" in panel.ui.distanceLabel.text
+    panel.panel.stop()
+    assert not pointer.HasObserver(slicer.vtkMRMLTransformNode.TransformModifiedEvent)
+    assert not panel.ui.followPointerCheckBox.checked
