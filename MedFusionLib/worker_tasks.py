@@ -150,7 +150,8 @@ class Tasks:
         from MedFusionLib.evaluation.fusion_report import write_report
 
         # The page is made of the report alone.
-        write_report(SimpleNamespace(report=request["report"]), Path(request["path"]))
+        result: Any = SimpleNamespace(report=request["report"])
+        write_report(result, Path(request["path"]))
         return {}
 
     def _export_dicom(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
