@@ -28,6 +28,7 @@ from MedFusionLib.registration_search import (
     Cancel,
     best_rigid_start,
     never,
+    one_thread_each,
     optimise,
 )
 from MedFusionLib.registration_transforms import inverse, matrix_of, with_freedom
@@ -92,17 +93,18 @@ def align(
     """
     _check_arguments(kind, initial)
     steps = _Steps(progress, cancel)
-    centre, heads, volumes = _in_order(reference, other)
-    steps.advance()
-    fixed, moving = heads
-    exchanged = volumes[0] is other
-    freedom = "rigid" if kind == "rigid" else "affine"
-    start = _toward(initial, fixed, exchanged)
-    if kind == "none":
-        found = start if start is not None else _identity(fixed)
-    else:
-        found = _find(fixed, moving, freedom, start, seed, steps)
-    quality = judge(volumes, heads, found, freedom, seed, steps.advance, steps.cancelled)
+    with one_thread_each():
+        centre, heads, volumes = _in_order(reference, other)
+        steps.advance()
+        fixed, moving = heads
+        exchanged = volumes[0] is other
+        freedom = "rigid" if kind == "rigid" else "affine"
+        start = _toward(initial, fixed, exchanged)
+        if kind == "none":
+            found = start if start is not None else _identity(fixed)
+        else:
+            found = _find(fixed, moving, freedom, start, seed, steps)
+        quality = judge(volumes, heads, found, freedom, seed, steps.advance, steps.cancelled)
     transform = inverse(found, freedom, centre) if exchanged else found
     resampled = resample(other, reference, transform)
     steps.finish()

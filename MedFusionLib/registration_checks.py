@@ -14,6 +14,7 @@ from functools import partial
 import numpy as np
 import SimpleITK
 
+from MedFusionLib.errors import RegistrationError
 from MedFusionLib.registration_images import Head, shrink, surface_points
 from MedFusionLib.registration_search import (
     CHECK,
@@ -78,7 +79,7 @@ class Mirror:
     @property
     def ratio(self) -> float:
         """Mutual information straight to flipped: above 1 where the volume fits better as it is."""
-        return self.straight / max(self.flipped, 1e-9)
+        return (self.straight + 1e-9) / (self.flipped + 1e-9)
 
 
 Run = Callable[[], Found]
@@ -117,7 +118,7 @@ def repeat_registration(
         name, register_again = run
         try:
             again = register_again().transform
-        except RuntimeError:  # SimpleITK: the heads came apart
+        except RegistrationError:  # the heads came apart
             return Repeat(name, float("inf"))
         finally:
             advance()
@@ -221,11 +222,19 @@ def look_for_mirror(
     starts = _turned(from_matrix(start, "rigid", fixed.centre), fixed)
     order = np.argsort(values_at(fixed, flipped, starts, cancel))[::-1][:2]
     climbed = climb(fixed, flipped, [starts[place] for place in order], COARSE, seed, cancel)
-    begin = climbed[0].transform if climbed else starts[0]
-    mirrored = _from(fixed, flipped, fixed.skin, begin, kind, seed, cancel)
-    straight = _from(fixed, moving, fixed.skin, found, kind, seed, cancel)
+    if not climbed:
+        return Mirror(_information(fixed, moving, found, kind, seed, cancel), 0.0, 0.0)
+    mirrored = _from(fixed, flipped, fixed.skin, climbed[0].transform, kind, seed, cancel)
     likeness = _likeness(fixed, (moving, found), (flipped, mirrored.transform))
-    return Mirror(straight.mutual_information, mirrored.mutual_information, likeness)
+    straight = _information(fixed, moving, found, kind, seed, cancel)
+    return Mirror(straight, mirrored.mutual_information, likeness)
+
+
+def _information(
+    fixed: Head, moving: Head, found: SimpleITK.Transform, kind: str, seed: int, cancel: Cancel
+) -> float:
+    """Mutual information in nats where the mirrored registration is measured as well."""
+    return _from(fixed, moving, fixed.skin, found, kind, seed, cancel).mutual_information
 
 
 def _turned(start: SimpleITK.Transform, fixed: Head) -> list[SimpleITK.Transform]:

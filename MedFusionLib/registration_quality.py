@@ -138,13 +138,16 @@ def judge(
     fixed, moving = heads
     surface = surface_points(fixed.mask)
     identity = SimpleITK.Transform(3, SimpleITK.sitkIdentity)
-    repeats = repeat_registration(fixed, moving, found, freedom, seed, advance, cancel)
-    mirror = look_for_mirror(fixed, moving, found, freedom, seed, cancel)
-    advance()
+    overlap = head_overlap(fixed, moving, found, freedom)
+    repeats, mirror = [Repeat("any", float("inf"))], Mirror(0.0, 0.0, 0.0)
+    if overlap >= LEAST_OVERLAP:  # with less there is nothing to register again
+        repeats = repeat_registration(fixed, moving, found, freedom, seed, advance, cancel)
+        mirror = look_for_mirror(fixed, moving, found, freedom, seed, cancel)
+        advance()
     evidence = Evidence(
         mutual_information_before=mutual_information(fixed, moving, identity),
         mutual_information_after=mutual_information(fixed, moving, found),
-        overlap=head_overlap(fixed, moving, found, freedom),
+        overlap=overlap,
         residual_mm=float(np.sqrt(np.mean([again.residual_mm**2 for again in repeats]))),
         residual_limit_mm=max(LEAST_LIMIT_MM, LIMIT_DIAGONALS * max(map(voxel_diagonal, volumes))),
         moved_mm=float(displacements(found, identity, surface).mean()),

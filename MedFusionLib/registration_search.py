@@ -8,8 +8,9 @@ small machine are used by running independent registrations side by side.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from typing import TypeVar
@@ -27,6 +28,10 @@ Result = TypeVar("Result")
 
 WORKERS = 2
 CANCELLED = "The registration was cancelled; nothing was written."
+CAME_APART = (
+    "The two heads hardly overlap, so they cannot be registered from there. Check that both "
+    "volumes show the same region, or start from another transform (--initial)."
+)
 NEAR_DEGREES = (-20.0, 0.0, 20.0)
 WIDE_DEGREES = (-40.0, -20.0, 0.0, 20.0, 40.0)
 UP_AND_DOWN_MM = (-30.0, 30.0)
@@ -67,6 +72,22 @@ def never() -> bool:
     return False
 
 
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Within, every ITK filter and metric uses one thread.
+
+    A method's own ``SetNumberOfThreads`` does not reach its metric, which would add up the parts
+    of its threads in whatever order they end; the last bits then differ from run to run, and
+    after a hundred iterations so does the third digit.
+    """
+    before = SimpleITK.ProcessObject.GetGlobalDefaultNumberOfThreads()
+    SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(1)
+    try:
+        yield
+    finally:
+        SimpleITK.ProcessObject.SetGlobalDefaultNumberOfThreads(before)
+
+
 def side_by_side(work: Callable[[Item], Result], items: Sequence[Item]) -> list[Result]:
     """Results in the order of the items; SimpleITK lets other threads run while it computes."""
     with ThreadPoolExecutor(WORKERS) as pool:
@@ -84,8 +105,8 @@ def optimise(
 ) -> Found:
     """Climb from ``start`` at one resolution, looking at the fixed voxels inside ``mask``.
 
-    Raises ``Cancelled`` as soon as ``cancel()`` says so, and ``RuntimeError`` (SimpleITK's) where
-    the heads come apart so far that too few samples are left.
+    Raises ``Cancelled`` as soon as ``cancel()`` says so, and ``RegistrationError`` where the heads
+    come apart so far that too few samples are left.
     """
     method = _method(mask, stage)
     image = _cropped(shrink(fixed.image, stage.voxel_mm), mask)
@@ -103,7 +124,10 @@ def optimise(
         gradientMagnitudeTolerance=1e-8,
     )
     method.AddCommand(SimpleITK.sitkIterationEvent, lambda: _stop_if(method, cancel))
-    found = method.Execute(image, shrink(moving.image, stage.voxel_mm))
+    try:
+        found = method.Execute(image, shrink(moving.image, stage.voxel_mm))
+    except RuntimeError as error:
+        raise RegistrationError(CAME_APART) from error
     if cancel():
         raise Cancelled(CANCELLED)
     return Found(unwrapped(found), -method.GetMetricValue())
@@ -116,7 +140,6 @@ def _stop_if(method: SimpleITK.ImageRegistrationMethod, cancel: Cancel) -> None:
 
 def _method(mask: SimpleITK.Image, stage: Stage) -> SimpleITK.ImageRegistrationMethod:
     method = SimpleITK.ImageRegistrationMethod()
-    method.SetNumberOfThreads(1)
     method.SetMetricAsMattesMutualInformation(stage.bins)
     method.SetMetricFixedMask(mask)
     method.SetInterpolator(SimpleITK.sitkLinear)
@@ -155,7 +178,7 @@ def best_rigid_start(
     if not found:
         raise RegistrationError(
             "No position was found in which the two heads overlap. Check that both volumes show "
-            "the same region, or give an initial transform (--initial)."
+            "the same region, or start from another transform (--initial)."
         )
     return max(found, key=_information).transform
 
@@ -189,7 +212,7 @@ def climb(
     def one_climb(start: SimpleITK.Transform) -> Found | None:
         try:
             return optimise(fixed, moving, mask, start, stage, seed, cancel)
-        except RuntimeError:  # the heads came apart on the way
+        except RegistrationError:  # the heads came apart on the way
             return None
 
     found = [one for one in side_by_side(one_climb, starts) if one is not None]
