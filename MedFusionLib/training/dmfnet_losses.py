@@ -12,6 +12,9 @@ from MedFusionLib.methods.dmfnet.losses import gradient_loss, intensity_loss, st
 from MedFusionLib.training import losses
 from MedFusionLib.training.asfe_losses import Loss
 
+SMALLEST_DISTANCE = 1e-3
+"""Keeps squares of pure background, where the sources agree, from counting without bound."""
+
 
 def paper_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
     """The hybrid loss of He et al.: intensity, gradient and structure, on [-1, 1]."""
@@ -31,18 +34,30 @@ def faithful_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, 
     """
     sources = (reference, other)
     maximum = torch.maximum(reference, other)
-    distances = [(fused - source).square().mean() for source in sources]
     similarities = [losses.structural_similarity(fused, source).mean() for source in sources]
     information = [losses.visual_information_fidelity(source, fused).mean() for source in sources]
     return {
         "intensity": 5 * (fused - maximum).square().mean(),
-        "sources": 0.5 * torch.stack(distances).sum(),
+        "sources": 0.045 * relative_source_distance(fused, reference, other).mean(),
         "gradient": 300 * squared_gradient_distance(fused, reference, other),
-        "similarity": 2 * (2 - torch.stack(similarities).sum()),
+        "similarity": 3 * (2 - torch.stack(similarities).sum()),
         "edges": 4 * (1 - losses.edge_preservation(fused, reference, other).mean()),
         "information": 1.5 * (2 - torch.stack(information).sum()),
-        "differences": 0.3 * (2 - losses.difference_correlation(fused, reference, other).mean()),
+        "differences": 0.2 * (2 - losses.difference_correlation(fused, reference, other).mean()),
     }
+
+
+def relative_source_distance(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+    """Squared distances to both sources over that between them, (N,): 0.5 at their mean.
+
+    The division makes sets of faint and of bright images count alike.
+    """
+
+    def distance(first: Tensor, second: Tensor) -> Tensor:
+        return (first - second).square().flatten(1).mean(1)
+
+    to_sources = distance(fused, reference) + distance(fused, other)
+    return to_sources / (distance(reference, other) + SMALLEST_DISTANCE)
 
 
 def squared_gradient_distance(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
