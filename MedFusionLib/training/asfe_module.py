@@ -10,6 +10,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from MedFusionLib.methods.asfe.architecture import Architecture
 from MedFusionLib.methods.asfe.network import ASFEFusion
+from MedFusionLib.methods.asfe.outputs import WeightedDetails, start_gains
 from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.validation_score import fidelity
@@ -26,16 +27,14 @@ class ASFETraining(lightning.LightningModule):
         loss: Loss,
         augmentation: Augmentation,
         learning_rate: float,
-        total_steps: int,
     ) -> None:
         super().__init__()
         self.network = ASFEFusion(architecture).to(memory_format=torch.channels_last)
-        if architecture.output != "linear":
-            _start_from_zero(self.network)
+        if isinstance(self.network.output, WeightedDetails):
+            start_gains(self.network.projection)
         self.loss = loss
         self.augmentation = augmentation
         self.learning_rate = learning_rate
-        self.total_steps = total_steps
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
         return self.network(other, reference)
@@ -64,8 +63,9 @@ class ASFETraining(lightning.LightningModule):
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=0.01)
+        steps = int(self.trainer.estimated_stepping_batches)
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=self.total_steps, pct_start=0.05
+            optimizer, self.learning_rate, total_steps=steps, pct_start=0.05
         )
         return {
             "optimizer": optimizer,
@@ -78,9 +78,3 @@ class AveragedWeights(WeightAveraging):
 
     def __init__(self, decay: float) -> None:
         super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
-
-
-def _start_from_zero(network: ASFEFusion) -> None:
-    """Begin with no correction at all, which is already the maximum of the sources."""
-    torch.nn.init.zeros_(network.projection.weight)
-    torch.nn.init.zeros_(network.projection.bias)  # type: ignore[arg-type]

@@ -37,10 +37,10 @@ class RunSettings:
     epochs: int = 40
     steps: int = 100
     """Optimiser steps per epoch; the dev score is taken after each epoch."""
-    batch_size: int = 8
-    crop: int = 96
+    batch_size: int = 4
+    crop: int = 128
     learning_rate: float = 2e-3
-    averaging: float = 0.995
+    averaging: float = 0.98
     """Decay of the moving average of the weights per step."""
     patience: int = 15
     """Epochs without a better dev score before the run stops."""
@@ -127,7 +127,6 @@ def _module(settings: RunSettings) -> ASFETraining:
         LOSSES[settings.loss],
         Augmentation(crop=settings.crop),
         settings.learning_rate,
-        settings.epochs * settings.steps,
     )
 
 

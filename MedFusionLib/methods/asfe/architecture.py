@@ -32,6 +32,8 @@ class Architecture:
     decoder_outputs: tuple[int, ...] = ()
     spectrum: str = "published"
     """How the frequency filter goes back to complex numbers, a key of ``SPECTRA``."""
+    mixture: str = "alone"
+    """Whether the experts' answer replaces their input, a key of ``experts.MIXTURES``."""
     output: str = "linear"
     """Name of the output convention, a key of ``outputs.OUTPUTS``."""
 
@@ -76,13 +78,15 @@ def from_config(config: Mapping[str, Any]) -> Architecture:
 PRESETS = {
     "paper": Architecture(),
     "compact": Architecture(
-        widths=(16, 16, 24, 32, 48),
-        patch=4,
+        widths=(8, 12, 16, 24, 32),
+        patch=8,
         dim=32,
         heads=4,
-        slots=16,
-        decoder_hidden=(16, 16, 24, 32),
+        slots=8,
+        decoder_hidden=(12, 12, 12, 16),
+        decoder_outputs=(12, 12, 16, 24),
         spectrum="regrouped",
-        output="residual over maximum",
+        mixture="added",
+        output="weighted details",
     ),
 }

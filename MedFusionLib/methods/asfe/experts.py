@@ -67,3 +67,19 @@ def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
 
 def _expert(dim: int) -> nn.Sequential:
     return nn.Sequential(nn.Linear(dim, 4 * dim), nn.GELU(), nn.Linear(4 * dim, dim))
+
+
+class AddedExperts(SpatialFrequencyExperts):
+    """The same layer with a residual, so that detail need not pass through the slots.
+
+    A few slots can describe a kind of tissue but not a pixel; the published model affords 1,024.
+    """
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps + super().forward(maps)
+
+
+MIXTURES: dict[str, type[SpatialFrequencyExperts]] = {
+    "alone": SpatialFrequencyExperts,
+    "added": AddedExperts,
+}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from MedFusionLib.methods.asfe.architecture import Architecture
 from MedFusionLib.methods.asfe.decoder import Decoder
 from MedFusionLib.methods.asfe.encoder import Encoder
-from MedFusionLib.methods.asfe.experts import SpatialFrequencyExperts
+from MedFusionLib.methods.asfe.experts import MIXTURES
 from MedFusionLib.methods.asfe.frequency_fusion import AdaptiveFrequencyFilter
 from MedFusionLib.methods.asfe.outputs import OUTPUTS
 from MedFusionLib.methods.asfe.spatial_fusion import CrossAttentionSpatialFusion
@@ -28,9 +28,8 @@ class FusionModule(nn.Module):
         )
         self.frequency1 = AdaptiveFrequencyFilter(channels, architecture.spectrum)
         self.frequency2 = AdaptiveFrequencyFilter(channels, architecture.spectrum)
-        self.mixture = SpatialFrequencyExperts(
-            2 * channels, architecture.experts, architecture.slots
-        )
+        experts = MIXTURES[architecture.mixture]
+        self.mixture = experts(2 * channels, architecture.experts, architecture.slots)
 
     def forward(self, maps1: Tensor, maps2: Tensor) -> Tensor:
         spatial = self.spatial(maps1, maps2)
@@ -56,8 +55,8 @@ class ASFEFusion(nn.Module):
             architecture.decoder_hidden,
             architecture.decoder_outputs,
         )
-        self.projection = nn.Conv2d(architecture.decoder_outputs[0], 1, 1)
         self.output = OUTPUTS[architecture.output]()
+        self.projection = nn.Conv2d(architecture.decoder_outputs[0], self.output.channels, 1)
 
     def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
         self._check_size(image1)
