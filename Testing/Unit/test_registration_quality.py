@@ -1,0 +1,130 @@
+"""The verdict on an alignment, from its evidence."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import SimpleITK
+from sklearn.metrics import mutual_info_score
+
+from MedFusionLib.registration_checks import Mirror
+from MedFusionLib.registration_images import Head, see_head, surface_points
+from MedFusionLib.registration_quality import (
+    BINS,
+    Evidence,
+    frames_of_reference,
+    give_verdict,
+    mutual_information,
+)
+from MedFusionLib.registration_transforms import from_matrix, inverse, matrix_of
+from MedFusionLib.volume import Volume
+
+GOOD = Evidence(
+    mutual_information_before=0.2,
+    mutual_information_after=0.6,
+    overlap=1.0,
+    residual_mm=0.8,
+    residual_limit_mm=1.5,
+    moved_mm=12.0,
+    frames_of_reference="unknown",
+    mirror=Mirror(straight=0.7, flipped=0.6, likeness=0.9),
+)
+
+
+def test_good_evidence_passes():
+    assert give_verdict(GOOD)[0] == "pass"
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"overlap": 0.1}, "10 % of the smaller head"),
+        ({"mirror": Mirror(0.6, 0.7, 0.9)}, "flipped left–right"),
+        ({"residual_mm": 9.0}, "no stable position"),
+        ({"residual_mm": float("inf")}, "no stable position"),
+        ({"residual_mm": float("nan")}, "no stable position"),
+    ],
+)
+def test_evidence_against_an_alignment_fails_it_with_the_reason(change, words):
+    verdict, reason = give_verdict(replace(GOOD, **change))
+    assert verdict == "failed" and words in reason
+
+
+@pytest.mark.parametrize(
+    "change, words",
+    [
+        ({"overlap": 0.45}, "45 % of the smaller head"),
+        ({"residual_mm": 2.0}, "2.0 mm"),
+        ({"mutual_information_after": 0.1}, "almost nothing"),
+        ({"mutual_information_before": 0.9}, "less about each other than before"),
+        ({"mirror": Mirror(0.70, 0.70, 0.9)}, "cannot be told"),
+        ({"moved_mm": 40.0, "frames_of_reference": "same"}, "same frame of reference"),
+    ],
+)
+def test_weak_evidence_makes_an_alignment_doubtful_with_the_reason(change, words):
+    verdict, reason = give_verdict(replace(GOOD, **change))
+    assert verdict == "doubtful" and words in reason
+
+
+def test_a_symmetric_volume_passes_and_the_flip_that_nobody_can_see_is_mentioned():
+    verdict, reason = give_verdict(replace(GOOD, mirror=Mirror(0.7, 0.7, 0.999)))
+    assert verdict == "pass" and "mirror image" in reason
+
+
+def with_frame(uid):
+    metadata = {} if uid is None else {"frame_of_reference_uid": uid}
+    return Volume(np.zeros((4, 4, 4)), (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), metadata=metadata)
+
+
+def test_frames_of_reference_are_the_same_different_or_unknown():
+    assert frames_of_reference(with_frame("1.2"), with_frame("1.2")) == "same"
+    assert frames_of_reference(with_frame("1.2"), with_frame("1.3")) == "different"
+    assert frames_of_reference(with_frame("1.2"), with_frame(None)) == "unknown"
+
+
+def ball(seed, offset=0.0):
+    k, j, i = np.indices((40, 40, 40))
+    inside = (i - 20) ** 2 + (j - 20) ** 2 + (k - 20) ** 2 < 15**2
+    noise = np.random.default_rng(seed).uniform(80, 120, inside.shape)
+    voxels = np.where(inside, noise, 0).astype(np.float32)
+    return Volume(voxels, (3.0, 3.0, 3.0), (offset, 0.0, 0.0))
+
+
+def everywhere(volume):
+    """The volume as a head whose mask is the whole grid."""
+    seen = see_head(volume, "test")
+    mask = SimpleITK.Cast(seen.image * 0 + 1, SimpleITK.sitkUInt8)
+    return Head(seen.image, mask, seen.centre)
+
+
+def test_mutual_information_is_that_of_scikit_learn_on_the_same_grey_levels():
+    one, two = everywhere(ball(0)), everywhere(ball(1))
+    levels = []
+    for head in (one, two):
+        values = SimpleITK.GetArrayFromImage(head.image).ravel()
+        edges = np.histogram_bin_edges(values, BINS)
+        levels.append(np.clip(np.digitize(values, edges) - 1, 0, BINS - 1))
+    identity = SimpleITK.Transform(3, SimpleITK.sitkIdentity)
+    assert mutual_information(one, two, identity) == pytest.approx(
+        mutual_info_score(*levels), rel=1e-9
+    )
+
+
+def test_the_head_is_found_where_it_is_and_its_surface_lies_around_it():
+    head = see_head(ball(0, offset=7.0), "test")
+    assert np.allclose(head.centre, (67.0, 60.0, 60.0), atol=1.0)
+    radii = np.linalg.norm(surface_points(head.mask) - head.centre, axis=1)
+    assert np.all((radii > 38) & (radii < 54))
+
+
+def test_a_matrix_becomes_the_rigid_or_affine_transform_it_describes_and_back():
+    true = SimpleITK.Euler3DTransform((10, -4, 7), 0.3, -0.2, 0.5, (12, 5, -8))
+    for freedom in ("rigid", "affine"):
+        made = from_matrix(matrix_of(true), freedom, (1.0, 2.0, 3.0))
+        back = inverse(made, freedom, (-5.0, 0.0, 2.0))
+        for point in np.random.default_rng(0).normal(0, 80, (20, 3)).tolist():
+            assert np.allclose(made.TransformPoint(point), true.TransformPoint(point), atol=1e-9)
+            there = made.TransformPoint(point)
+            assert np.allclose(back.TransformPoint(there), point, atol=1e-9)
