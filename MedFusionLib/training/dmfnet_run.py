@@ -186,14 +186,14 @@ def _fit(
     """Train and return the checkpoint with the best dev score; it holds averaged weights."""
     pairs = read_pairs(Path(settings.data), "train")
     dev = read_pairs(Path(settings.data), "dev")[:: settings.every_nth_dev_pair]
-    checkpoints = ModelCheckpoint(
-        folder / "checkpoints", "best", monitor=score, mode=better, save_last=True
-    )
+    best = ModelCheckpoint(folder / "checkpoints", "best", monitor=score, mode=better)
+    # Lightning's own "last" is a copy of the last best one: a resumed run would lose epochs.
+    last = ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False)
     trainer = lightning.Trainer(
         **asdict(hardware),
         max_epochs=settings.epochs,
         logger=TensorBoardLogger(folder, name="", version="log"),
-        callbacks=[checkpoints, AveragedWeights(settings.averaging), LearningRateMonitor("epoch")],
+        callbacks=[best, last, AveragedWeights(settings.averaging), LearningRateMonitor("epoch")],
         gradient_clip_val=1.0,
         log_every_n_steps=20,
         num_sanity_val_steps=0,
@@ -206,7 +206,7 @@ def _fit(
         # A checkpoint is read as tensors and plain values: it cannot run code.
         weights_only=True,
     )
-    return Path(checkpoints.best_model_path)
+    return Path(best.best_model_path)
 
 
 def _restore(module: StageTraining, checkpoint: Path) -> None:
