@@ -77,7 +77,8 @@ class FaithfulLoss:
 
 
 def _dissimilarity(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
-    return 2 - sum(losses.structural_similarity(fused, source) for source in (reference, other))
+    kept = [losses.structural_similarity(fused, source) for source in (reference, other)]
+    return 2 - torch.stack(kept).sum(0)
 
 
 def _lost_information(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:

@@ -29,7 +29,8 @@ class ASFETraining(lightning.LightningModule):
         learning_rate: float,
     ) -> None:
         super().__init__()
-        self.network = ASFEFusion(architecture).to(memory_format=torch.channels_last)
+        self.network = ASFEFusion(architecture)
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         if isinstance(self.network.output, WeightedDetails):
             start_gains(self.network.projection)
         self.loss = loss

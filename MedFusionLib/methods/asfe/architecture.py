@@ -70,9 +70,10 @@ class Architecture:
 
 def from_config(config: Mapping[str, Any]) -> Architecture:
     """Architecture from what :meth:`Architecture.as_config` wrote."""
-    return Architecture(
-        **{name: tuple(v) if isinstance(v, list) else v for name, v in config.items()}
-    )
+    fields: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
+    }
+    return Architecture(**fields)
 
 
 PRESETS = {

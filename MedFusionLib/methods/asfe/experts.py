@@ -61,8 +61,10 @@ class SpatialFrequencyExperts(nn.Module):
 
 
 def _attend(queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-    one_head = (part.unsqueeze(1) for part in (queries, keys, values))
-    return F.scaled_dot_product_attention(*one_head, scale=1.0).squeeze(1)
+    attended = F.scaled_dot_product_attention(
+        queries.unsqueeze(1), keys.unsqueeze(1), values.unsqueeze(1), scale=1.0
+    )
+    return attended.squeeze(1)
 
 
 def _expert(dim: int) -> nn.Sequential:

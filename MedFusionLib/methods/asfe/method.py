@@ -21,8 +21,8 @@ class ASFE:
 
     def __init__(self, network: ASFEFusion, weights_sha256: str, device: torch.device) -> None:
         # Neighbouring channels in memory: convolutions and attention read them together.
-        self._network = network.to(device, memory_format=torch.channels_last).eval()
-        self._network.requires_grad_(False)
+        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._network = network.eval().requires_grad_(False)
         self.stride = network.architecture.stride
         self.weights_sha256 = weights_sha256
 
