@@ -207,6 +207,22 @@ def test_imported_checkpoints_fuse_like_the_networks_they_hold(
     assert torch.equal(create(CPU, weights=target).fuse(*images), wanted)
 
 
+def test_the_command_imports_both_checkpoints(
+    author_files: tuple[Path, Path], tmp_path: Path
+) -> None:
+    testing = pytest.importorskip("typer.testing", reason="the commands need the extra 'cli'")
+    from MedFusionLib.commands.import_weights import app
+
+    target = tmp_path / "imported.safetensors"
+    unet, head = map(str, author_files)
+    arguments = ["dmfnet", "--unet", unet, "--head", head, "-o", str(target), "--norm-groups", "4"]
+    result = testing.CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0
+    images = slices(1)
+    wanted = create(CPU, weights=stored(tmp_path, TINY)).fuse(*images)
+    assert torch.equal(create(CPU, weights=target).fuse(*images), wanted)
+
+
 def test_attention_levels_are_found_in_the_checkpoint(tmp_path: Path) -> None:
     config = replace(TINY, image_size=64, attn_res=(16,))
     unet, head = random_networks(config)
