@@ -13,7 +13,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 SECONDS_TO_DRAIN = 0.05
@@ -29,7 +29,7 @@ class ChildProcess(Protocol):
     onFinished: Callable[[int], None]
     """Called once, with the exit code (negative or non-zero after a crash or a kill)."""
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def start(self, command: Sequence[str]) -> None:
         """Start the program; one that is not there ends at once with code 127."""
         ...
 
@@ -73,12 +73,10 @@ class SubprocessChild:
         self._timers: list[tuple[float, Callable[[], None]]] = []
         self._process: subprocess.Popen | None = None
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
+    def start(self, command: Sequence[str]) -> None:
         pipe = subprocess.PIPE
         try:
-            process = subprocess.Popen(
-                command, stdin=pipe, stdout=pipe, stderr=pipe, env=dict(environment), bufsize=0
-            )
+            process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
         except OSError:
             self._events.put(lambda: self.onFinished(127))
             return
@@ -156,11 +154,7 @@ class QProcessChild:
         self._process.connect("finished(int,QProcess::ExitStatus)", self._onFinished)
         self._process.connect("errorOccurred(QProcess::ProcessError)", self._onError)
 
-    def start(self, command: Sequence[str], environment: Mapping[str, str]) -> None:
-        variables = self._qt.QProcessEnvironment()
-        for name, value in environment.items():
-            variables.insert(name, value)
-        self._process.setProcessEnvironment(variables)
+    def start(self, command: Sequence[str]) -> None:
         self._process.start(command[0], list(command[1:]))
 
     def _onOutput(self) -> None:

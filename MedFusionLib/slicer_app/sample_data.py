@@ -9,7 +9,7 @@ import slicer
 
 from MedFusionLib.slicer_app.scene_facts import hasImage, isColour, volumeFacts
 
-FILES = {"MedFusionMR": "Sample_MR_T1.nrrd", "MedFusionPET": "Sample_FDG_PET.nrrd"}
+FILES = {"MedFusion MR T1": "Sample_MR_T1.nrrd", "MedFusion FDG PET": "Sample_FDG_PET.nrrd"}
 """Node names and the files they come from."""
 
 

@@ -13,7 +13,6 @@ All functions are called in the thread of the caller, from ``wait`` or from Qt's
 from __future__ import annotations
 
 import logging
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -220,7 +219,7 @@ class _Session:
         child.onOutput = self._onOutput
         child.onLog = self._onLog
         child.onFinished = self._onFinished
-        child.start([*command, str(self._folder.path)], workerEnvironment())
+        child.start([*command, str(self._folder.path)])
         child.later(SECONDS_TO_START, self._onStartTimeout)
 
     def hand(self, job: Job, request: dict[str, Any], volumes: Mapping[str, Volume], transform):
@@ -340,19 +339,14 @@ def _endSentence(code: int) -> str:
     return f"The fusion process ended unexpectedly (code {code}). Try again; the log says more."
 
 
-def workerEnvironment() -> dict[str, str]:
-    """This process's environment, in which the worker finds the same MedFusionLib."""
-    environment = dict(os.environ)
-    package = str(Path(MedFusionLib.__file__).resolve().parent.parent)
-    known = environment.get("PYTHONPATH")
-    environment["PYTHONPATH"] = os.pathsep.join([package, known] if known else [package])
-    environment["PYTHONUNBUFFERED"] = "1"
-    return environment
-
-
 def workerCommand() -> list[str]:
-    """Starts a worker with this Python; inside Slicer that is PythonSlicer."""
-    return [sys.executable, "-m", "MedFusionLib.worker"]
+    """Starts a worker of this very MedFusionLib with this Python (in Slicer that is PythonSlicer).
+
+    The place of the package is in the command: a launcher may set ``PYTHONPATH`` anew.
+    """
+    place = str(Path(MedFusionLib.__file__).resolve().parent.parent)
+    start = "from MedFusionLib.worker import main; main()"
+    return [sys.executable, "-c", f"import sys; sys.path.insert(0, {place!r}); {start}"]
 
 
 def slicerClient() -> WorkerClient:
