@@ -95,7 +95,7 @@ def _cells(run: dict[str, Any]) -> list[str]:
     return [
         run["method"],
         f"{size}\n{run['device']} {run['precision']}",
-        f"{run['slices_per_second']:.4g}\n{1 / high:.4g}..{1 / low:.4g}",
+        f"{run['slices_per_second']:.3g}\n{1 / high:.3g}..{1 / low:.3g}",
         *_known(run, ("seconds_per_volume", 1, ".3g"), ("peak_bytes", 2**20, ".0f")),
         *_known(run, ("flop_per_slice", 1e9, ".3g"), ("share_of_matrix_speed", 1, ".1%")),
     ]
