@@ -71,7 +71,7 @@ class ViewSection:
         parameters = self._parameters
         self._blending = False
         nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.outputVolume)
-        view_layouts.showCompare(nodes, (_("Ref"), _("Other"), _("Fused")))
+        view_layouts.showCompare(nodes, (_("Ref"), _("Oth"), _("Fus")))
 
     def onBlendButton(self) -> None:
         """The fused volume over the reference."""

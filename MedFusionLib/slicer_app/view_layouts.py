@@ -30,7 +30,7 @@ def compareLayout(labels: tuple[str, str, str]) -> str:
 def showCompare(volumeNodes, labels: tuple[str, str, str]) -> None:
     """Reference, other and fused side by side, scrolled and zoomed together.
 
-    ``labels`` are short marks for the views' corners.
+    ``labels`` mark the views; Slicer has room for three letters.
     """
     layoutManager = slicer.app.layoutManager()
     layoutNode = layoutManager.layoutLogic().GetLayoutNode()
