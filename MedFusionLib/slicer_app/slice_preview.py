@@ -126,7 +126,9 @@ class SlicePreview:
         if scene is not None:
             displayNode = self._layerNode.GetDisplayNode()
             scene.RemoveNode(self._layerNode)
-            scene.RemoveNode(displayNode)
+            # Slicer's subject hierarchy takes the display node away with its volume.
+            if scene.IsNodePresent(displayNode):
+                scene.RemoveNode(displayNode)
 
     def _onSliceModified(self, caller=None, event=None) -> None:
         if self._job is not None:
