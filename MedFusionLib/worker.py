@@ -88,6 +88,8 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, MedFusionError | ValueError):
         return str(error)
     LOG.error("%s", error, exc_info=error)
+    if isinstance(error, ModuleNotFoundError):
+        return f"This needs the Python package '{error.name}', which is not installed."
     if _ran_out_of_memory(error):
         return str(
             DeviceError(

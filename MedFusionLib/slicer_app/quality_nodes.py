@@ -14,6 +14,7 @@ from MedFusionLib.slicer_app.translation import _
 TABLE_ROLE = "MedFusion.MetricsTable"
 CHART_ROLE = "MedFusion.MetricsPlot"
 SLICE_COLUMN = "slice"
+LARGEST_INDEX = 2.5
 _FROM_ATTRIBUTES = {
     "method": "MedFusion.Method",
     "version": "MedFusion.Version",
@@ -71,7 +72,7 @@ def metricsTable(fusedNode, report: Mapping[str, Any]):
 
 
 def metricsChart(fusedNode, report: Mapping[str, Any]):
-    """Chart node with a line per metric over the slices, made or updated."""
+    """Chart node with a line over the slices for each metric of like size, made or updated."""
     scene = fusedNode.GetScene()
     tableNode = metricsTable(fusedNode, report)
     chartNode = fusedNode.GetNodeReference(CHART_ROLE)
@@ -82,10 +83,21 @@ def metricsChart(fusedNode, report: Mapping[str, Any]):
     chartNode.SetTitle(fusedNode.GetName())
     chartNode.SetXAxisTitle(_("Slice"))
     chartNode.SetYAxisTitle(_("Metric"))
-    for number, name in enumerate(report["metrics"]["per_slice"]):
+    for number, name in enumerate(plottedMetrics(report)):
         series = _series(scene, tableNode, name, _COLOURS[number % len(_COLOURS)])
         chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
     return chartNode
+
+
+def plottedMetrics(report: Mapping[str, Any]) -> list[str]:
+    """The metrics that share an axis: indices of about 1. Beside a mean squared error of hundreds
+    they would all lie on the axis; the table has those."""
+    columns = report["metrics"]["per_slice"]
+    largest = {
+        name: max((abs(value) for value in values if value is not None), default=0.0)
+        for name, values in columns.items()
+    }
+    return [name for name in columns if largest[name] <= LARGEST_INDEX]
 
 
 def _removeSeries(scene, chartNode) -> None:

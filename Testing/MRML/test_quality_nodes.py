@@ -13,6 +13,7 @@ from MedFusionLib.slicer_app.quality_nodes import (  # noqa: E402
     SLICE_COLUMN,
     metricsChart,
     metricsTable,
+    plottedMetrics,
     qualityText,
     reportOf,
 )
@@ -80,3 +81,10 @@ def test_the_report_of_a_node_comes_from_its_attributes(fused):
     report = reportOf(fused)
     assert (report["plane"], report["method"]) == ("axial", "pyramid")
     assert report["weights_sha256"] is None
+
+
+def test_the_plot_leaves_out_what_would_press_the_others_onto_the_axis(fused):
+    report = {"metrics": {"per_slice": {"SSIM": [0.5, None], "MSE": [600.0, 20.0]}}}
+    assert plottedMetrics(report) == ["SSIM"]
+    assert metricsChart(fused, report).GetNumberOfPlotSeriesNodes() == 1
+    assert metricsTable(fused, report).GetNumberOfColumns() == 3
