@@ -95,10 +95,14 @@ def _cells(run: dict[str, Any]) -> list[str]:
     return [
         run["method"],
         f"{size}\n{run['device']} {run['precision']}",
-        f"{run['slices_per_second']:.3g}\n{1 / high:.3g}..{1 / low:.3g}",
+        f"{_speed(run['slices_per_second'])}\n{_speed(1 / high)}..{_speed(1 / low)}",
         *_known(run, ("seconds_per_volume", 1, ".3g"), ("peak_bytes", 2**20, ".0f")),
         *_known(run, ("flop_per_slice", 1e9, ".3g"), ("share_of_matrix_speed", 1, ".1%")),
     ]
+
+
+def _speed(slices_per_second: float) -> str:
+    return f"{slices_per_second:.3g}" if slices_per_second < 1000 else f"{slices_per_second:.0f}"
 
 
 def _known(run: dict[str, Any], *columns: tuple[str, float, str]) -> list[str]:
