@@ -21,7 +21,17 @@ _FROM_ATTRIBUTES = {
     "weights_sha256": "MedFusion.WeightsSHA256",
     "device": "MedFusion.Device",
 }
-_COLOURS = ((0.12, 0.47, 0.71), (0.84, 0.15, 0.16), (0.17, 0.63, 0.17), (0.58, 0.40, 0.74))
+# Dark and pale by turns, so that neighbours differ in print as well.
+_COLOURS = (
+    (0.12, 0.47, 0.71),
+    (0.99, 0.68, 0.38),
+    (0.17, 0.63, 0.17),
+    (0.84, 0.15, 0.16),
+    (0.58, 0.40, 0.74),
+    (0.45, 0.85, 0.90),
+    (0.40, 0.26, 0.20),
+    (0.95, 0.55, 0.80),
+)
 
 
 def reportOf(fusedNode) -> dict[str, Any] | None:
