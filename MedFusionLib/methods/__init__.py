@@ -101,6 +101,26 @@ _CARDS = (
         paper="Li, Kang and Hu, IEEE Trans. Image Process. 22:2864, 2013",
         module="MedFusionLib.methods.guided_filter",
     ),
+    MethodCard(
+        name="asfe",
+        kind="learned",
+        summary="Network that weighs both sources' detail over the brighter one, pixel by pixel.",
+        modalities=ALL_MODALITIES,
+        parameters=883_563,
+        licence="Apache-2.0",
+        paper="Gu et al., Biomed. Signal Process. Control 96:106478, 2024",
+        module="MedFusionLib.methods.asfe",
+    ),
+    MethodCard(
+        name="dmfnet",
+        kind="learned",
+        summary="DM-FNet: attention over the features of a denoising diffusion network.",
+        modalities=ALL_MODALITIES,
+        parameters=875_733,
+        licence="Apache-2.0",
+        paper="He et al., IEEE Trans. Multimedia, 2025, arXiv 2506.15218",
+        module="MedFusionLib.methods.dmfnet",
+    ),
 )
 
 DEFAULT_METHOD = "pyramid"

@@ -120,7 +120,6 @@ def test_the_residual_convention_leaves_common_background_at_zero(tmp_path: Path
     assert fused.max() <= 1
 
 
-@pytest.mark.skipif(not torch.cpu._is_avx512_bf16_supported(), reason="the CPU has no bfloat16")
 def test_bfloat16_stays_close_to_float32_with_the_shipped_weights() -> None:
     method = create(CPU)
     reference, other = slices(1, 128, 128)
