@@ -8,7 +8,17 @@ from typing import Any
 
 import typer
 
-from MedFusionLib.commands import align, batch, demo, evaluate, fuse, import_weights, methods, train
+from MedFusionLib.commands import (
+    align,
+    batch,
+    benchmark,
+    demo,
+    evaluate,
+    fuse,
+    import_weights,
+    methods,
+    train,
+)
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.version import __version__
 
@@ -27,6 +37,7 @@ app.command("batch")(batch.batch_command)
 app.command("demo")(demo.demo_command)
 app.command("methods")(methods.methods_command)
 app.command("evaluate")(evaluate.evaluate_command)
+app.command("benchmark")(benchmark.benchmark_command)
 app.add_typer(train.app, name="train")
 app.add_typer(import_weights.app, name="import-weights")
 
