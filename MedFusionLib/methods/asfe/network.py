@@ -65,7 +65,10 @@ class ASFEFusion(nn.Module):
         fused = [
             fusion(maps1, maps2) for fusion, (maps1, maps2) in zip(self.fusions, pairs, strict=True)
         ]
-        return self.output(self.projection(self.decoder(fused)), image1, image2)
+        decoded = self.decoder(fused)
+        # bfloat16's three digits would show in the image: the last step keeps all of them.
+        with torch.autocast(decoded.device.type, enabled=False):
+            return self.output(self.projection(decoded.float()), image1.float(), image2.float())
 
     def _check_size(self, image: Tensor) -> None:
         height, width = image.shape[-2:]
