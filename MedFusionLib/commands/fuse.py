@@ -80,7 +80,7 @@ def fuse_command(
             progress=progress,
         )
     result.report["seconds"]["read"] = seconds_read
-    _write_outputs(result, volumes[0], output, dicom, aligned, report)
+    _write_outputs(result, volumes, output, dicom, aligned, report)
     if as_json:
         print_json(result.report)
     for warning in result.report["warnings"]:
@@ -125,7 +125,7 @@ def _check_outputs(output: Path, dicom: bool, aligned: Path | None, report: Path
 
 def _write_outputs(
     result: FusionResult,
-    reference: Volume,
+    sources: tuple[Volume, Volume],
     output: Path,
     dicom: bool,
     aligned: Path | None,
@@ -136,13 +136,14 @@ def _write_outputs(
     if dicom:
         from MedFusionLib.dicom_export import export_dicom
 
-        export_dicom(result.volume, reference.metadata, result.report, output)
+        one, two = (source.metadata for source in sources)
+        export_dicom(result.volume, one, result.report, output, two)
     else:
         write_volume(result.volume, output)
     if aligned is not None:
         write_volume(result.aligned_other, aligned)
     if report is not None:
-        _write_report(result, reference, report)
+        _write_report(result, sources[0], report)
 
 
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
