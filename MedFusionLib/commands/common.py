@@ -64,11 +64,8 @@ def say(message: str, quiet: bool = False) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file whole or not at all."""
     refuse_unwritable_folder(path.parent)
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".medfusion-")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            file.write(text)
+    # A file in a private folder gets the user's usual permissions; mkstemp's would be his alone.
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medfusion-") as folder:
+        partial = Path(folder) / path.name
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise

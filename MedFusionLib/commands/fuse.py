@@ -149,5 +149,7 @@ def _write_outputs(
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
     from MedFusionLib.evaluation.fusion_report import score_fusion, write_report
 
-    result.report["metrics"] = score_fusion(reference, result.aligned_other, result.volume)
+    result.report["metrics"] = score_fusion(
+        reference, result.aligned_other, result.volume, result.report
+    )
     write_report(result, path)
