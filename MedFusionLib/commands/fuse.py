@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -43,6 +44,7 @@ def fuse_command(
     series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
     aligned: Path | None = typer.Option(None, help="Also write the aligned other volume here."),
     report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
+    option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
     allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
     force: bool = typer.Option(False, help="Fuse although the alignment is in doubt."),
@@ -77,6 +79,7 @@ def fuse_command(
             batch_size=batch_size,
             allow_nonfinite=allow_nonfinite,
             force=force,
+            method_options=_method_options(option),
             progress=progress,
         )
     result.report["seconds"]["read"] = seconds_read
@@ -93,6 +96,20 @@ def _known_method(name: str) -> str:
     from MedFusionLib.methods import DEFAULT_METHOD
 
     return method_card(name or DEFAULT_METHOD).name
+
+
+def _method_options(texts: list[str]) -> dict[str, Any]:
+    """``draws=3`` as a number, ``weights=FILE`` as text."""
+    options: dict[str, Any] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"'{text}' is not an option of a method. Give NAME=VALUE.")
+        try:
+            options[name] = json.loads(value)
+        except json.JSONDecodeError:
+            options[name] = value
+    return options
 
 
 def _window(text: str) -> str | None:

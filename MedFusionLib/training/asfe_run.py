@@ -137,6 +137,7 @@ def _trainer(settings: RunSettings, folder: Path, hardware: Hardware) -> lightni
         logger=TensorBoardLogger(folder, name="", version="log"),
         callbacks=[
             _checkpoints(folder),
+            _latest(folder),
             EarlyStopping(SCORE, mode="max", patience=settings.patience),
             AveragedWeights(settings.averaging),
             LearningRateMonitor("epoch"),
@@ -148,9 +149,12 @@ def _trainer(settings: RunSettings, folder: Path, hardware: Hardware) -> lightni
 
 
 def _checkpoints(folder: Path) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        folder / "checkpoints", "best", monitor=SCORE, mode="max", save_last=True
-    )
+    return ModelCheckpoint(folder / "checkpoints", "best", monitor=SCORE, mode="max")
+
+
+def _latest(folder: Path) -> ModelCheckpoint:
+    """What ``--resume`` goes on from. One that watches a score is renewed only when that rises."""
+    return ModelCheckpoint(folder / "checkpoints", "last", enable_version_counter=False)
 
 
 def _best(trainer: lightning.Trainer) -> Path:

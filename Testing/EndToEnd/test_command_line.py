@@ -123,6 +123,8 @@ def test_bad_input_gives_a_sentence_exit_code_2_and_no_file(
         (["--modality-a", "XR"], "not a modality"),
         (["--transform", "none.tfm"], "no transform file"),
         (["--report", "report.pdf"], ".html or .json"),
+        (["--method", "pyramid", "--option", "base=sum"], "Choose one of: average"),
+        (["--option", "base"], "NAME=VALUE"),
     ],
 )
 def test_a_wrong_option_says_what_there_is(folder, monkeypatch, capsys, options, words):
