@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import lightning
 import torch
 from lightning.pytorch.callbacks import WeightAveraging
@@ -61,6 +63,12 @@ class ASFETraining(lightning.LightningModule):
         )
         total = torch.stack(list(scores.values())).sum(0).mean()
         self.log("dev/score", total, prog_bar=True, batch_size=len(reference), sync_dist=True)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """A resumed run may be longer than it was: its schedule keeps its own new length."""
+        for schedule in checkpoint["lr_schedulers"]:
+            for length in ("total_steps", "_schedule_phases"):
+                schedule.pop(length, None)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=0.01)
