@@ -170,7 +170,11 @@ def test_ctrl_c_leaves_no_partial_file(folder):
     write_volume(head(6, (120, 224, 224)), folder / "big_ct.nrrd")
     command = [*MEDFUSION, "fuse", "big_mr.nrrd", "big_ct.nrrd", "-o", "out/f.nrrd"]
     child = subprocess.Popen(
-        [*command, "--method", "guided-filter"], cwd=folder, stderr=subprocess.PIPE
+        [*command, "--method", "guided-filter"],
+        cwd=folder,
+        stderr=subprocess.PIPE,
+        # A shell starts its background jobs, this test run perhaps, deaf to Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     # Interrupt it while it works: it has told what it reads last, and has seconds of work left.
     os.set_blocking(child.stderr.fileno(), False)
