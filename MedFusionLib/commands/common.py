@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -48,6 +49,21 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
             bar.update(tasks[message], completed=done, total=total, speed=text)
 
         yield show
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """Ctrl-C waits until the end: torch aborts the whole process when its import is interrupted."""
+    held: list[int] = []
+    before = signal.getsignal(signal.SIGINT)
+    if before is not signal.SIG_IGN:
+        signal.signal(signal.SIGINT, lambda number, frame: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if held:
+        raise KeyboardInterrupt
 
 
 def print_json(report: dict[str, Any]) -> None:

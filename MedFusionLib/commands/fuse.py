@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import print_json, progress_bar, say
+from MedFusionLib.commands.common import interrupts_held, print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card
 
@@ -62,6 +62,8 @@ def fuse_command(
     )
     seconds_read = time.perf_counter() - started
 
+    with interrupts_held():
+        import torch  # noqa: F401
     from MedFusionLib.alignment import read_transform
     from MedFusionLib.fusion import fuse
 
