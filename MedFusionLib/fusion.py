@@ -15,7 +15,7 @@ import numpy as np
 from MedFusionLib import alignment as alignments
 from MedFusionLib import intensity
 from MedFusionLib.device import choose_device, choose_precision, run_in_batches
-from MedFusionLib.errors import GeometryError, InputError
+from MedFusionLib.errors import GeometryError, InputError, RegistrationError
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.painting import (
     SlicePainter,
@@ -32,7 +32,8 @@ from MedFusionLib.volume import Volume, same_grid
 if TYPE_CHECKING:
     import SimpleITK
 
-ALIGNMENTS = ("none", "resample", "rigid", "affine")
+REGISTERED = ("rigid", "affine")
+ALIGNMENTS = ("none", "resample", *REGISTERED)
 
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool]
@@ -46,13 +47,16 @@ class FusionResult:
     report: dict[str, Any]
     aligned_other: Volume
     """The other volume on the reference's grid, as it was fused."""
+    transform: SimpleITK.Transform | None = None
+    """From reference space to other space (LPS, mm), given or found; None for none."""
 
 
 @dataclass(frozen=True)
-class Alignment:
+class _LaidOn:
     """The other volume on the reference's grid, and what brought it there."""
 
     other: Volume
+    transform: SimpleITK.Transform | None
     report: dict[str, Any]
 
 
@@ -64,6 +68,7 @@ def fuse(
     device: str = "auto",
     colour: str = "auto",
     *,
+    initial: SimpleITK.Transform | None = None,
     plane: str = "axial",
     window_reference: str | tuple[float, float] | None = None,
     window_other: str | tuple[float, float] | None = None,
@@ -82,13 +87,15 @@ def fuse(
     ``method`` is a name of the registry, or a method built on ``device`` before, which spares
     loading its network again. ``alignment``: ``none`` (the grids must be equal), ``resample``
     (positions are trusted), ``rigid`` or ``affine`` (registered first), or a SimpleITK transform
-    from reference space to other space. ``device``: auto, cpu, cuda:0, … ``colour``: ``auto``
-    shows PET and SPECT through the ``hot`` map, keeps a colour volume's own colours, and fuses
-    the rest in grey; ``grey`` or the name of a colour map overrides it. ``plane``: axial,
-    coronal or sagittal. Windows: see ``intensity.choose_window``. ``allow_nonfinite`` replaces
-    NaN and infinity by the background; ``force`` goes on where the frames of reference differ or
-    a registration failed. ``progress(done, total, message)`` is told after each batch,
-    ``cancel()`` is asked before each.
+    from reference space to other space. ``initial``: linear transform from reference space to
+    other space from which ``rigid`` and ``affine`` climb instead of searching. ``device``: auto,
+    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``hot`` map, keeps a
+    colour volume's own colours, and fuses the rest in grey; ``grey`` or the name of a colour map
+    overrides it. ``plane``: axial, coronal or sagittal. Windows: see
+    ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the background;
+    ``force`` goes on where the frames of reference differ or a registration failed.
+    ``progress(done, total, message)`` is told after each batch, ``cancel()`` is asked before
+    each.
 
     Returns a volume of int16 0 … 4095 (grey) or uint8 RGB, exactly 0 where both sources show
     background. Raises ``MedFusionError`` or ``ValueError`` with a sentence for the user.
@@ -111,7 +118,7 @@ def fuse(
         intensity.choose_window(reference, window_reference),
         intensity.choose_window(brightest_channel(other), window_other),
     )
-    aligned = _align(reference, other, alignment, force, warnings, progress, cancel)
+    aligned = _lay(reference, other, alignment, initial, force, warnings, progress, cancel)
     aligned_at = time.perf_counter()
 
     if isinstance(method, str):
@@ -145,7 +152,7 @@ def fuse(
     volume = replace(
         reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
-    return FusionResult(volume, report, aligned.other)
+    return FusionResult(volume, report, aligned.other, aligned.transform)
 
 
 def _describe_method(method: FusionMethod, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -158,17 +165,23 @@ def _describe_method(method: FusionMethod, options: Mapping[str, Any] | None) ->
     }
 
 
-def _align(
+def _lay(
     reference: Volume,
     other: Volume,
     alignment: str | SimpleITK.Transform,
+    initial: SimpleITK.Transform | None,
     force: bool,
     warnings: list[str],
     progress: Progress | None,
     cancel: Cancel | None,
-) -> Alignment:
+) -> _LaidOn:
+    if initial is not None and alignment not in REGISTERED:
+        raise InputError(
+            "An initial transform is where a registration starts: choose the alignment rigid or "
+            "affine with it, or give it as the transform to use (--transform)."
+        )
     if not isinstance(alignment, str):
-        return _resampled(reference, other, alignment, "given", {}, force, warnings)
+        return _resampled(reference, other, alignment, "given", force, warnings)
     if alignment not in ALIGNMENTS:
         raise InputError(
             f"There is no alignment '{alignment}'. Choose one of: {', '.join(ALIGNMENTS)}."
@@ -178,19 +191,18 @@ def _align(
             "The two volumes have different grids. Let the other one be resampled "
             "(--alignment resample), or choose volumes on one grid."
         )
-    if alignment in ("none", "resample"):
-        return _resampled(reference, other, None, alignment, {}, force, warnings)
+    if alignment not in REGISTERED:
+        return _resampled(reference, other, None, alignment, force, warnings)
     from MedFusionLib.registration import align
 
-    found = align(reference, other, alignment, progress=progress, cancel=cancel)
-    quality = found.quality.to_report()
-    if quality["verdict"] == "failed" and not force:
-        raise GeometryError(f"The volumes could not be aligned: {quality['reason']}")
-    if quality["verdict"] != "pass":
-        warnings.append(f"The alignment is {quality['verdict']}: {quality['reason']}")
-    return _resampled(
-        reference, other, found.transform, alignment, {"registration": quality}, force, warnings
-    )
+    found = align(reference, other, alignment, initial, progress=progress, cancel=cancel)
+    quality = found.quality
+    if quality.verdict == "failed" and not force:
+        raise RegistrationError(f"The volumes could not be aligned: {quality.reason}")
+    if quality.verdict != "pass":
+        warnings.append(f"The alignment is {quality.verdict}: {quality.reason}")
+    laid = _resampled(reference, other, found.transform, alignment, force, warnings)
+    return replace(laid, report={**laid.report, "registration": found.to_report()})
 
 
 def _resampled(
@@ -198,10 +210,9 @@ def _resampled(
     other: Volume,
     transform: SimpleITK.Transform | None,
     kind: str,
-    extra: dict[str, Any],
     force: bool,
     warnings: list[str],
-) -> Alignment:
+) -> _LaidOn:
     overlap = alignments.describe_overlap(reference, other, transform)
     if overlap.kind == alignments.NO_OVERLAP or not force:
         alignments.refuse_bad_overlap(overlap)
@@ -213,9 +224,8 @@ def _resampled(
     report = {
         "transform": described,
         "overlap": {"kind": overlap.kind, "fraction": overlap.fraction},
-        **extra,
     }
-    return Alignment(alignments.resample(other, reference, transform), report)
+    return _LaidOn(alignments.resample(other, reference, transform), transform, report)
 
 
 def _matrix(transform: SimpleITK.Transform | None) -> list[list[float]] | None:
@@ -224,12 +234,9 @@ def _matrix(transform: SimpleITK.Transform | None) -> list[list[float]] | None:
         return np.eye(4).tolist()
     if not transform.IsLinear():
         return None
-    matrix = np.eye(4)
-    matrix[:3, 3] = transform.TransformPoint((0.0, 0.0, 0.0))
-    for axis in range(3):
-        matrix[:3, axis] = np.array(transform.TransformPoint(np.eye(3)[axis].tolist()))
-        matrix[:3, axis] -= matrix[:3, 3]
-    return matrix.tolist()
+    from MedFusionLib.registration_transforms import matrix_of
+
+    return matrix_of(transform).tolist()
 
 
 def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:

@@ -7,18 +7,19 @@ stay loaded.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 from MedFusionLib.version import __version__
 from MedFusionLib.volume import Volume
 from MedFusionLib.worker_protocol import (
     ProtocolError,
+    encode,
     open_transform,
     open_volume,
     save_transform,
@@ -28,7 +29,6 @@ from MedFusionLib.worker_protocol import (
 Request = Mapping[str, Any]
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool]
-REGISTERED = ("rigid", "affine")
 
 
 class Tasks:
@@ -39,6 +39,9 @@ class Tasks:
         self._preview_key: Any = None
         self._preview: Any = None
         self._method: Any = None
+        self._pictures: dict[str, Any] | None = None
+        self._pictured: Any = None
+        """The report, as a client gives it back, of the fusion that was pictured."""
 
     def run(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         """The result of one request; ``ProtocolError`` for one that there is not."""
@@ -71,30 +74,29 @@ class Tasks:
         }
 
     def _fuse(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
-        from MedFusionLib.fusion import fuse
+        from MedFusionLib.fusion import REGISTERED, fuse
+        from MedFusionLib.registration_pictures import quality_pictures
 
         reference, other = self._volume(request["reference"]), self._volume(request["other"])
         options = dict(request["options"])
         transform = open_transform(request.get("transform"), self._folder)
-        quality = None
-        if options.get("alignment") in REGISTERED:
-            transform, quality = _registered(reference, other, options, transform, progress, cancel)
         if transform is not None:
-            options["alignment"] = transform
+            registered = options.get("alignment") in REGISTERED
+            options["initial" if registered else "alignment"] = transform
         options["method"], options["device"] = self._loaded_method(options)
         result = fuse(reference, other, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
-        if quality is not None:
-            report["registration"] = quality
-            report["transform"] = {**report["transform"], "kind": request["options"]["alignment"]}
-            report["warnings"] = [*report["warnings"], *_alignment_warning(quality)]
         if request.get("score"):
             progress(report["slices"], report["slices"], "Measuring the fused slices")
             self._measure(reference, result, report)
+        self._pictures = quality_pictures(reference, result.aligned_other)
+        self._pictured = json.loads(encode({"report": report}))["report"]
         return {
             "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
             "report": report,
-            "transform": save_transform(transform, self._folder, f"transform-{request['id']}.h5"),
+            "transform": save_transform(
+                result.transform, self._folder, f"transform-{request['id']}.h5"
+            ),
         }
 
     def _loaded_method(self, options: dict[str, Any]) -> tuple[Any, str]:
@@ -149,9 +151,10 @@ class Tasks:
     def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.evaluation.fusion_report import write_report
 
-        # The page is made of the report alone.
-        result: Any = SimpleNamespace(report=request["report"])
-        write_report(result, Path(request["path"]))
+        report = request["report"]
+        # An older report's volumes may be gone; pictures of other ones would mislead.
+        pictures = self._pictures if report == self._pictured else None
+        write_report(report, Path(request["path"]), pictures)
         return {}
 
     def _export_dicom(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
@@ -168,36 +171,6 @@ class Tasks:
 
     def _volume(self, message: Request) -> Volume:
         return open_volume(message, self._folder)
-
-
-def _registered(
-    reference: Volume,
-    other: Volume,
-    options: Request,
-    initial: Any,
-    progress: Progress,
-    cancel: Cancel,
-) -> tuple[Any, dict[str, Any]]:
-    """The transform from reference to other, and its quality's report.
-
-    ``fuse`` would register as well, but from nowhere: here the volumes' parent transforms in the
-    scene are the start, and the transform goes back into the scene.
-    """
-    from MedFusionLib.errors import RegistrationError
-    from MedFusionLib.registration import align
-
-    kind = options["alignment"]
-    found = align(reference, other, kind, initial=initial, progress=progress, cancel=cancel)
-    quality = found.quality.to_report()
-    if quality["verdict"] == "failed" and not options.get("force"):
-        raise RegistrationError(f"The volumes could not be aligned: {quality['reason']}")
-    return found.transform, quality
-
-
-def _alignment_warning(quality: Request) -> list[str]:
-    if quality["verdict"] == "pass":
-        return []
-    return [f"The alignment is {quality['verdict']}: {quality['reason']}"]
 
 
 def _unused_gpu(torch_version: str) -> str | None:

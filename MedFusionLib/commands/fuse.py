@@ -31,6 +31,9 @@ def fuse_command(
     transform: Path | None = typer.Option(
         None, help="Transform file from reference space to other space (.tfm, .h5), LPS."
     ),
+    initial: Path | None = typer.Option(
+        None, help="Transform file from which --alignment rigid or affine starts."
+    ),
     device: str = typer.Option("auto", help="auto, cpu, cuda:0, …"),
     precision: str = typer.Option("auto", help="auto, float32, bfloat16 or float16."),
     batch_size: int | None = typer.Option(None, min=1, help="Slices per batch."),
@@ -67,13 +70,16 @@ def fuse_command(
     from MedFusionLib.alignment import read_transform
     from MedFusionLib.fusion import fuse
 
+    used = alignment if transform is None else read_transform(transform)
+    start = None if initial is None else read_transform(initial)
     with progress_bar(quiet) as progress:
         result = fuse(
             *volumes,
             method=method_name,
-            alignment=alignment if transform is None else read_transform(transform),
+            alignment=used,
             device=device,
             colour=colour,
+            initial=start,
             plane=plane,
             window_reference=_window(window_a),
             window_other=_window(window_b),
@@ -167,8 +173,9 @@ def _write_outputs(
 
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
     from MedFusionLib.evaluation.fusion_report import score_fusion, write_report
+    from MedFusionLib.registration_pictures import quality_pictures
 
     result.report["metrics"] = score_fusion(
         reference, result.aligned_other, result.volume, result.report
     )
-    write_report(result, path)
+    write_report(result.report, path, quality_pictures(reference, result.aligned_other))

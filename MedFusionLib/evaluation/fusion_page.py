@@ -14,6 +14,8 @@ table { border-collapse: collapse; margin: 0.5em 0 1.5em; }
 th, td { padding: 0.25em 0.8em; text-align: left; border-bottom: 1px solid #ddd; }
 .warning { background: #fbe9d0; border-left: 0.4em solid #d9822b; padding: 0.5em 1em; }
 .hash, .matrix { font-family: monospace; overflow-wrap: anywhere; white-space: pre-wrap; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fill, 21em); gap: 0.5em; }
+figure { margin: 0; } figure img { max-width: 100%; }
 svg { margin: 0 0.6em 0.6em 0; font-size: 11px; }"""
 
 RAISED_BY = {
@@ -30,14 +32,17 @@ MEASURES = {
 }
 
 
-def fusion_page(report: Mapping[str, Any]) -> str:
-    """The page for a `FusionResult.report`, with plots where it holds metrics."""
+def fusion_page(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+    """The page for a `FusionResult.report`, with plots where it holds metrics.
+
+    `pictures`: data URIs of the alignment's pictures by name (see `quality_pictures`), or none.
+    """
     title = f"MedFusion report: {report['method']}"
     sections = [
         _warnings(report["warnings"]),
         _method(report),
         _volumes(report),
-        _alignment(report),
+        _alignment(report, pictures),
         _times(report["seconds"]),
         _metrics(report.get("metrics")),
     ]
@@ -107,21 +112,51 @@ def _window(volume: Mapping[str, Any]) -> str:
     return f"{window['name']}: {window['low']:g} to {window['high']:g}"
 
 
-def _alignment(report: Mapping[str, Any]) -> str:
+def _alignment(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     matrix = report["transform"].get("matrix")
     facts = {
         "kind": report["transform"]["kind"],
         "overlap": f"{report['overlap']['kind']}, {100 * report['overlap']['fraction']:.0f} %",
     }
-    quality = report.get("registration")
-    if quality:
-        facts["registration"] = f"{quality['verdict']}: {quality['reason']}"
+    if report.get("registration"):
+        facts |= _registration(report["registration"]["quality"])
     shown = "not linear" if matrix is None else "\n".join(_matrix_row(row) for row in matrix)
     return (
         "<h2>Alignment</h2>"
         + _table([], facts.items())
+        + _pictures(pictures)
         + "<p>Transform from reference space to other space (LPS, mm):</p>"
         + f'<p class="matrix">{escape(shown)}</p>'
+    )
+
+
+def _registration(quality: Mapping[str, Any]) -> dict[str, str]:
+    residual = quality["residual_mm"]
+    agreed = "no position was found again" if residual is None else f"{residual:.1f} mm"
+    return {
+        "registration": f"{quality['verdict']}: {quality['reason']}",
+        "frames of reference": quality["frames_sentence"],
+        "mutual information": f"{quality['mutual_information_before']:.3f} before, "
+        f"{quality['mutual_information_after']:.3f} after (nats)",
+        "head": f"moved by {quality['moved_mm']:.1f} mm, {100 * quality['overlap']:.0f} % overlaps",
+        "repeated registrations": f"{agreed} apart, limit {quality['residual_limit_mm']:.1f} mm "
+        f"({len(quality['repeats'])} repeats)",
+    }
+
+
+def _pictures(pictures: Mapping[str, str]) -> str:
+    if not pictures:
+        return "<p>The alignment was not pictured.</p>"
+    figures = "".join(
+        f'<figure><img alt="{escape(name)}" src="{uri}">'
+        f"<figcaption>{escape(name.replace('-', ', '))}</figcaption></figure>"
+        for name, uri in pictures.items()
+    )
+    return (
+        "<p>Look before you trust: in a checkerboard, squares of the reference and of the other "
+        "volume take turns, and outlines must run on from square to square. In the pictures of "
+        "edges, the reference's edges (yellow) must lie on those of the other volume.</p>"
+        f'<div class="pictures">{figures}</div>'
     )
 
 

@@ -5,12 +5,14 @@ Needs the core dependencies only, so that Slicer can make it too.
 
 from __future__ import annotations
 
+import base64
 import json
 import math
+import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,11 +24,9 @@ from MedFusionLib.evaluation.fusion_page import fusion_page
 from MedFusionLib.evaluation.metrics import DEFINITION_SET, all_metrics
 from MedFusionLib.evaluation.volume_measures import grey_measures, hue_error
 from MedFusionLib.intensity import Window, choose_window
+from MedFusionLib.registration_pictures import write_pictures
 from MedFusionLib.slices import slice_stack
 from MedFusionLib.volume import Volume
-
-if TYPE_CHECKING:
-    from MedFusionLib.fusion import FusionResult
 
 GREY_MAXIMUM = 4095
 """The largest value of a scalar fused volume of MedFusion."""
@@ -82,20 +82,31 @@ def score_fusion(
     }
 
 
-def write_report(result: FusionResult, path: Path) -> None:
-    """Write `result.report` as a page (.html) or as JSON (.json), whole or not at all.
+def write_report(
+    report: Mapping[str, Any], path: Path, pictures: Mapping[str, np.ndarray] | None = None
+) -> None:
+    """Write a fusion's report as a page (.html) or as JSON (.json), whole or not at all.
 
-    Raises: InputError for another ending.
+    `pictures` are those of `registration_pictures.quality_pictures`; the page shows them, JSON
+    leaves them out. Raises: InputError for another ending.
     """
-    writers = {".json": _as_json, ".html": fusion_page}
     suffix = path.suffix.lower()
-    if suffix not in writers:
+    if suffix == ".html":
+        write_text(path, fusion_page(report, picture_uris(pictures or {})))
+    elif suffix == ".json":
+        write_text(path, json.dumps(report, indent=2) + "\n")
+    else:
         raise InputError(f"'{path.name}' is no report format. End it with .html or .json.")
-    write_text(path, writers[suffix](result.report))
 
 
-def _as_json(report: Mapping[str, Any]) -> str:
-    return json.dumps(report, indent=2) + "\n"
+def picture_uris(pictures: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """The pictures as PNG data URIs, by name, so that a page needs no file beside it."""
+    with tempfile.TemporaryDirectory(prefix="medfusion-") as folder:
+        files = write_pictures(pictures, Path(folder))
+        return {
+            file.stem: "data:image/png;base64," + base64.b64encode(file.read_bytes()).decode()
+            for file in files
+        }
 
 
 def default_settings(

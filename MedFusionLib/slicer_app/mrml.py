@@ -15,7 +15,7 @@ import vtk
 from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk
 
 from MedFusionLib.errors import GeometryError, InputError
-from MedFusionLib.fusion import fuse
+from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.modality import with_modality
 from MedFusionLib.painting import GREY_MAXIMUM
 from MedFusionLib.slicer_app.geometry import copyNodeGeometry, nodeGeometry, setNodeGeometry
@@ -53,16 +53,18 @@ def fuseNodes(
     ``modalities`` names those of the reference and the other (MR, CT, PET or SPECT) where the
     nodes do not tell. ``alignment`` (none, resample, rigid, affine) and ``options`` (method,
     device, colour, plane, ...) are those of ``MedFusionLib.fuse``; the parent transforms of both
-    nodes always count. Returns the fused node (``outputNode`` updated in place, or a new one) and
-    the report. Raises ``InputError`` or ``GeometryError`` with a sentence, and leaves the scene as
-    it was.
+    nodes always count: a registration starts from where they put the volumes. Returns the fused
+    node (``outputNode`` updated in place, or a new one) and the report. Raises ``InputError`` or
+    ``GeometryError`` with a sentence, and leaves the scene as it was.
     """
     if outputNode is not None:
         _refuseOutput(outputNode, referenceNode, otherNode)
     reference = volumeFromNode(referenceNode, modalities[0])
     other = volumeFromNode(otherNode, modalities[1])
     transform = referenceToOtherTransform(referenceNode, otherNode)
-    if transform is not None:
+    if transform is not None and alignment in REGISTERED:
+        options["initial"] = transform
+    elif transform is not None:
         _refuseAlignmentOverTransform(alignment)
         alignment = transform
     result = fuse(reference, other, alignment=alignment, **options)
@@ -202,7 +204,8 @@ def _refuseAlignmentOverTransform(alignment: str) -> None:
     if alignment != "resample":
         raise GeometryError(
             f"The two volumes have different parent transforms, which the alignment '{alignment}' "
-            "would pass over. Use 'resample', or put both volumes under the same transform."
+            "would pass over. Use 'resample' or a registration, or put both volumes under the same "
+            "transform."
         )
 
 

@@ -50,9 +50,10 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
     lines = []
     registration = report.get("registration")
     if registration:
+        quality = registration["quality"]
         lines.append(
             _("Registration: {verdict}. {reason}").format(
-                verdict=registration["verdict"], reason=registration["reason"]
+                verdict=quality["verdict"], reason=quality["reason"]
             )
         )
     means = (report.get("metrics") or {}).get("mean", {})

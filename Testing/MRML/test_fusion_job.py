@@ -19,9 +19,12 @@ from MedFusionLib.slicer_app.fusion_job import (  # noqa: E402
     otherToReferenceRas,
     showRegistration,
 )
+from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP  # noqa: E402
+from MedFusionLib.slicer_app.mrml import addVolumeNode, fuseNodes  # noqa: E402
 from MedFusionLib.slicer_app.scene_facts import betweenNodes, relation, volumeFacts  # noqa: E402
 from MedFusionLib.slicer_app.slice_preview import SlicePreview, viewedSlice  # noqa: E402
 from MedFusionLib.slicer_app.worker_client import WorkerClient, workerCommand  # noqa: E402
+from MedFusionLib.volume import Volume, read_volume  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +167,43 @@ def test_a_found_registration_becomes_a_node_that_does_what_was_found(scene, pai
     for point in ((0.0, 0.0, 0.0), (40.0, -20.0, 10.0)):
         assert again.TransformPoint(point) == pytest.approx(found.TransformPoint(point), abs=1e-9)
     assert showRegistration(found, request(pair, alignment="rigid")) is node
+
+
+def test_a_registration_starts_from_where_the_parent_transforms_put_the_volumes(
+    client, scene, repository
+):
+    """The PET lies turned by 160° in its file and its parent brings it nearly back, so that only
+    a registration from there can find the place, from the panel's worker and from the console."""
+    import SimpleITK as sitk
+
+    folder = repository / "Resources" / "SampleData"
+    mr, pet = (read_volume(folder / f"Sample_{name}.nrrd") for name in ("MR_T1", "FDG_PET"))
+    away = matrix((120, -80, 40), 160)
+    placed = away @ pet.affine_lps
+    turned = Volume(
+        pet.voxels,
+        pet.spacing,
+        tuple(placed[:3, 3].tolist()),
+        tuple((placed[:3, :3] / pet.spacing).ravel().tolist()),
+        "PET",
+    )
+    thinned = Volume(mr.voxels[::3, ::3, ::3], (3.0, 3.0, 3.0), mr.origin, mr.directions, "MR")
+    pair = addVolumeNode(scene, thinned, "T1"), addVolumeNode(scene, turned, "PET")
+    back = matrix((4, -3, 2), 3) @ np.linalg.inv(away)
+    parent = addTransform(scene, RAS_LPS_FLIP @ back @ RAS_LPS_FLIP, "Placed by hand")
+    pair[1].SetAndObserveTransformNodeID(parent.GetID())
+    job = FusionJob(client, request(pair, alignment="rigid", modalities=("MR", "PET")))
+    fused = finish(client, job)
+    _, report = fuseNodes(
+        *pair, alignment="rigid", modalities=("MR", "PET"), method="average", device="cpu"
+    )
+    assert job.report["registration"] == report["registration"]
+    true = sitk.ReadTransform(str(folder / "true_transform.tfm"))
+    found = betweenNodes(*pair, transformNode=fused.GetNodeReference("MedFusion.Transform"))
+    for corner in np.ndindex(2, 2, 2):
+        point = mr.affine_lps @ [*(np.array(corner) * np.array(mr.grid_shape[::-1])), 1.0]
+        expected = away @ [*true.TransformPoint(point[:3].tolist()), 1.0]
+        assert found.TransformPoint(point[:3].tolist()) == pytest.approx(expected[:3], abs=1.5)
 
 
 def test_the_matrix_of_a_shift_points_from_the_other_to_the_reference():

@@ -19,7 +19,10 @@ from MedFusionLib.slicer_app.quality_nodes import (  # noqa: E402
 )
 
 REPORT = {
-    "registration": {"verdict": "doubtful", "reason": "Only a part of the head is covered."},
+    "registration": {
+        "kind": "rigid",
+        "quality": {"verdict": "doubtful", "reason": "Only a part of the head is covered."},
+    },
     "metrics": {
         "mean": {"SSIM": 0.8125, "VIF": None},
         "per_slice": {"SSIM": [0.75, 0.875, None], "VIF": [1.0, None, 2.0]},

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import SimpleITK
 import torch
+from PIL import Image
 
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.evaluation.fusion_report import score_fusion, write_report
 from MedFusionLib.evaluation.metrics import METRIC_CARDS, all_metrics
 from MedFusionLib.fusion import fuse
-from MedFusionLib.volume import Volume
+from MedFusionLib.registration_pictures import quality_pictures
+from MedFusionLib.volume import Volume, read_volume
 
 
 def head(seed: int, modality: str, scale: float = 1.0, dtype: type = np.uint8) -> Volume:
@@ -75,7 +80,7 @@ def test_volumes_on_different_grids_are_refused():
 
 
 def test_the_json_report_is_strict_json_with_null_for_what_is_undefined(scored, tmp_path):
-    write_report(scored, tmp_path / "report.json")
+    write_report(scored.report, tmp_path / "report.json")
 
     def refuse(word: str) -> None:
         raise AssertionError(f"{word} is no JSON")
@@ -87,7 +92,7 @@ def test_the_json_report_is_strict_json_with_null_for_what_is_undefined(scored, 
 
 def test_the_page_says_all_that_a_reader_needs_to_trust_or_reject_the_result(scored, tmp_path):
     report = {**scored.report, "weights_sha256": "ab" * 32, "warnings": ["Look <twice>."]}
-    write_report(replace(scored, report=report), tmp_path / "report.html")
+    write_report(report, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
     for word in ("maximum", "ab" * 32, "CPU", "8bit: 0 to 255", "axial", "Times", "flicker"):
         assert word in page, word
@@ -96,7 +101,58 @@ def test_the_page_says_all_that_a_reader_needs_to_trust_or_reject_the_result(sco
     assert not re.search(r'(src|href)="', page)
 
 
+def middle_slices(folder):
+    """Axial, coronal and sagittal slices through the middle of the sample MR and of its PET, read
+    by SimpleITK through the pair's known transform; grey values as in the pictures."""
+    mr, pet = (SimpleITK.ReadImage(str(folder / f"Sample_{n}.nrrd")) for n in ("MR_T1", "FDG_PET"))
+    transform = SimpleITK.ReadTransform(str(folder / "true_transform.tfm"))
+    low = float(SimpleITK.GetArrayViewFromImage(pet).min())
+    on_mr = SimpleITK.Resample(
+        SimpleITK.Cast(pet, SimpleITK.sitkFloat32), mr, transform, SimpleITK.sitkLinear, low
+    )
+    slices = []
+    for image in (mr, on_mr):
+        # The MR is stored from left to right and from back to front: turn it to LPS.
+        array = SimpleITK.GetArrayFromImage(SimpleITK.DICOMOrient(image, "LPS")).astype(float)
+        first, last = np.percentile(array, [0.5, 99.5])
+        array = ((array - first) / (last - first)).clip(0, 1) * 255
+        k, j, i = (length // 2 for length in array.shape)
+        slices.append({"axial": array[k], "coronal": array[::-1, j], "sagittal": array[::-1, :, i]})
+    return slices
+
+
+def test_the_page_of_the_sample_pair_shows_both_volumes_in_turn_and_the_mrs_edges(
+    repository, tmp_path
+):
+    folder = repository / "Resources" / "SampleData"
+    mr, pet = (read_volume(folder / f"Sample_{name}.nrrd") for name in ("MR_T1", "FDG_PET"))
+    known = SimpleITK.ReadTransform(str(folder / "true_transform.tfm"))
+    result = fuse(mr, pet, "average", known, "cpu")
+    write_report(
+        result.report, tmp_path / "report.html", quality_pictures(mr, result.aligned_other)
+    )
+    page = (tmp_path / "report.html").read_text()
+    found = re.findall(r'<img alt="([a-z-]+)" src="data:image/png;base64,([^"]+)">', page)
+    shown = {name: np.array(Image.open(io.BytesIO(base64.b64decode(data)))) for name, data in found}
+    assert len(found) == len(shown) == 6
+    one, two = middle_slices(folder)
+    for plane in ("axial", "coronal", "sagittal"):
+        first, second = one[plane], two[plane]
+        side = max(first.shape) // 8
+        squares = np.kron(np.indices((9, 9)).sum(axis=0) % 2, np.ones((side, side)))
+        squares = squares[: first.shape[0], : first.shape[1]]
+        board = np.where(squares == 0, first, second)
+        # The PET keeps its whole numbers when it is resampled, which SimpleITK's float does not.
+        assert np.abs(shown[f"{plane}-checkerboard"] - board).mean() < 2
+        edges = shown[f"{plane}-edges"].astype(int)
+        yellow = (edges == (255, 220, 0)).all(axis=2)
+        assert 0.05 < yellow.mean() < 0.2
+        assert np.abs(edges - second[:, :, None])[~yellow].mean() < 2
+        steep = np.hypot(*np.gradient(first))
+        assert steep[yellow].mean() > 4 * steep[~yellow].mean()
+
+
 def test_a_report_of_another_ending_is_refused(scored, tmp_path):
     with pytest.raises(InputError, match=r"\.html or \.json"):
-        write_report(scored, tmp_path / "report.pdf")
+        write_report(scored.report, tmp_path / "report.pdf")
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ from scipy import ndimage
 
 from MedFusionLib.alignment import read_transform, resample
 from MedFusionLib.errors import Cancelled, InputError
+from MedFusionLib.fusion import fuse
 from MedFusionLib.registration import align
 from MedFusionLib.volume import Volume
 
@@ -147,6 +148,31 @@ def test_an_initial_transform_is_climbed_from_and_none_only_judges_it():
     assert judged.quality.verdict == "pass", judged.quality.reason
     off = align(REFERENCE, other, kind="none", initial=euler((0, 0, 65.0), (22.0, 0.0, 0.0)))
     assert off.quality.verdict != "pass"
+
+
+def test_fusing_climbs_from_an_initial_transform_that_no_search_reaches():
+    """A head turned by 150°: the search goes up to 40°, so the place can only come from the start.
+
+    The whole alignment stands in the report, and the fused volume is that of its transform.
+    """
+    true = euler((0.0, 0.0, 150.0), (10.0, 0.0, 0.0))
+    reference, other = scan(T1, (4.0, 4.0, 4.0)), scan(PET, (4.0, 4.0, 4.0), true)
+    start = SimpleITK.CompositeTransform([true, euler((3.0, -2.0, 2.5), (4.0, 3.0, -2.0))])
+    assert largest_error(start, true) > 5.0
+    fused = fuse(reference, other, "average", "rigid", "cpu", initial=start)
+    assert largest_error(fused.transform, true) < 2.0
+    again = fuse(reference, other, "average", fused.transform, "cpu")
+    assert np.array_equal(fused.volume.voxels, again.volume.voxels)
+    report = json.loads(json.dumps(fused.report, allow_nan=False))
+    assert report["registration"] == align(reference, other, initial=start).to_report()
+    assert np.allclose(report["registration"]["matrix"], report["transform"]["matrix"])
+
+
+def test_an_initial_transform_without_a_registration_is_refused():
+    start = euler((0, 0, 5.0), (1.0, 0.0, 0.0))
+    for alignment in ("resample", "none", start):
+        with pytest.raises(InputError, match="choose the alignment rigid or affine"):
+            fuse(REFERENCE, REFERENCE, "average", alignment, "cpu", initial=start)
 
 
 def test_a_volume_flipped_left_to_right_is_named_and_fails():

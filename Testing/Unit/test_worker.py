@@ -349,7 +349,12 @@ def test_a_measured_run_reports_every_slice_and_its_page_can_be_saved(client, tm
     assert all(len(values) == 12 for values in report["metrics"]["per_slice"].values())
     page = tmp_path_factory.mktemp("report") / "report.html"
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
-    assert "average" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "average" in text
+    assert text.count("<img") == 6
+    client.wait(submit(client, "maximum"))
+    client.wait(client.submit("save_report", {}, report=report, path=str(page)))
+    assert "<img" not in page.read_text(encoding="utf-8"), "pictures of another fusion"
 
 
 def test_a_derived_series_is_exported_by_the_worker(client, tmp_path_factory):
