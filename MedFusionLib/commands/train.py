@@ -1,12 +1,17 @@
-"""``medfusion train``: one subcommand per learned method."""
+"""``medfusion train``: one subcommand per network, and what shows a denoiser's learning."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
-from MedFusionLib.commands import train_dmfnet
+from MedFusionLib.commands.denoising import write_denoising_curve, write_samples
+from MedFusionLib.commands.training_command import training_command
+from MedFusionLib.training.settings import (
+    ASFESettings,
+    FusionSettings,
+    LiveSettings,
+    StageSettings,
+)
 
 app = typer.Typer(help="Train a learned method.", no_args_is_help=True)
 
@@ -16,49 +21,37 @@ def group() -> None:
     """Train a learned method. Needs the extra: pip install 'medfusion[train]'."""
 
 
-@app.command("asfe")
-def train_asfe(
-    data: Path = typer.Option(..., "--data", help="Folder with manifest.csv and the slice pairs."),
-    output: Path = typer.Option(..., "-o", "--output", help="Folder of the run."),
-    preset: str = typer.Option("compact", help="Widths of the network: compact or paper."),
-    loss: str = typer.Option("faithful", help="faithful, or paper for the paper's own loss."),
-    sets: list[str] = typer.Option([], "--set", help="Train on this set only; may be repeated."),
-    seed: int = typer.Option(0, help="Seed of weights, order and augmentation."),
-    epochs: int = typer.Option(40, min=1),
-    steps: int = typer.Option(100, min=1, help="Optimiser steps per epoch."),
-    batch_size: int = typer.Option(4, min=1),
-    crop: int = typer.Option(128, help="Side of the training squares, a multiple of the stride."),
-    learning_rate: float = typer.Option(2e-3),
-    patience: int = typer.Option(15, help="Epochs without a better dev score before stopping."),
-    dev_every: int = typer.Option(1, min=1, help="Validate on every n-th dev pair."),
-    accelerator: str = typer.Option("auto", help="Lightning's accelerator: auto, cpu, gpu, ..."),
-    devices: str = typer.Option("auto", help="Lightning's devices: auto, a count, or a list."),
-    num_nodes: int = typer.Option(1, min=1),
-    precision: str = typer.Option("32-true", help="Lightning's precision, such as bf16-mixed."),
-    resume: bool = typer.Option(False, "--resume", help="Go on from the last checkpoint."),
-) -> None:
-    """Train ASFE-Fusion on the 'train' pairs and choose the best epoch on the 'dev' pairs."""
-    from MedFusionLib.training.asfe_run import Hardware, RunSettings, train
-
-    settings = RunSettings(
-        data=str(data),
-        preset=preset,
-        loss=loss,
-        sets=tuple(sets),
-        seed=seed,
-        epochs=epochs,
-        steps=steps,
-        batch_size=batch_size,
-        crop=crop,
-        learning_rate=learning_rate,
-        patience=patience,
-        every_nth_dev_pair=dev_every,
+app.command("asfe")(
+    training_command(
+        ASFESettings,
+        "MedFusionLib.training.asfe_run",
+        "train_asfe",
+        "ASFE-Fusion: train on the 'train' pairs, choose the best epoch on the 'dev' pairs.",
     )
-    weights = train(settings, output, Hardware(accelerator, devices, num_nodes, precision), resume)
-    print(f"Wrote {weights}")
-
-
-app.command("dmfnet-stage1")(train_dmfnet.train_stage_one)
-app.command("dmfnet-stage2")(train_dmfnet.train_stage_two)
-app.command("dmfnet-denoising")(train_dmfnet.write_denoising_curve)
-app.command("dmfnet-samples")(train_dmfnet.write_samples)
+)
+app.command("dmfnet-stage1")(
+    training_command(
+        StageSettings,
+        "MedFusionLib.training.dmfnet_run",
+        "train_denoiser",
+        "DM-FNet, stage I: train the denoising UNet on all single images of 'train'.",
+    )
+)
+app.command("dmfnet-stage2")(
+    training_command(
+        FusionSettings,
+        "MedFusionLib.training.dmfnet_run",
+        "train_fusion",
+        "DM-FNet, stage II: train the fusion head on the frozen UNet of stage I.",
+    )
+)
+app.command("live")(
+    training_command(
+        LiveSettings,
+        "MedFusionLib.training.live_run",
+        "train_live",
+        "The live method: distil a small network from a learned method.",
+    )
+)
+app.command("dmfnet-denoising")(write_denoising_curve)
+app.command("dmfnet-samples")(write_samples)

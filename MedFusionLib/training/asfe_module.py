@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import lightning
 import torch
-from lightning.pytorch.callbacks import WeightAveraging
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from MedFusionLib.methods.asfe.architecture import Architecture
 from MedFusionLib.methods.asfe.network import ASFEFusion
-from MedFusionLib.methods.asfe.outputs import WeightedDetails, start_gains
+from MedFusionLib.methods.weighted_details import WeightedDetails, start_gains
 from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.rates import adam
 from MedFusionLib.training.validation_score import fidelity
 
 Batch = tuple[Tensor, Tensor]
@@ -25,19 +22,19 @@ class ASFETraining(lightning.LightningModule):
 
     def __init__(
         self,
-        architecture: Architecture,
+        network: ASFEFusion,
         loss: Loss,
         augmentation: Augmentation,
         learning_rate: float,
+        total_steps: int,
     ) -> None:
         super().__init__()
-        self.network = ASFEFusion(architecture)
+        self.network = network
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        if isinstance(self.network.output, WeightedDetails):
-            start_gains(self.network.projection)
         self.loss = loss
         self.augmentation = augmentation
         self.learning_rate = learning_rate
+        self.total_steps = total_steps
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
         return self.network(other, reference)
@@ -64,26 +61,13 @@ class ASFETraining(lightning.LightningModule):
         total = torch.stack(list(scores.values())).sum(0).mean()
         self.log("dev/score", total, prog_bar=True, batch_size=len(reference), sync_dist=True)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """A resumed run may be longer than it was: its schedule keeps its own new length."""
-        for schedule in checkpoint["lr_schedulers"]:
-            for length in ("total_steps", "_schedule_phases"):
-                schedule.pop(length, None)
-
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        optimizer = torch.optim.AdamW(self.parameters(), lr=self.learning_rate, weight_decay=0.01)
-        steps = int(self.trainer.estimated_stepping_batches)
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=steps, pct_start=0.05
-        )
-        return {
-            "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": schedule, "interval": "step"},
-        }
+        return adam(self.parameters(), self.learning_rate, "cosine", self.total_steps)
 
 
-class AveragedWeights(WeightAveraging):
-    """Exponential moving average of weights and statistics; validation and checkpoints use it."""
-
-    def __init__(self, decay: float) -> None:
-        super().__init__(multi_avg_fn=get_ema_multi_avg_fn(decay))
+def fresh_network(architecture: Architecture) -> ASFEFusion:
+    """An untrained network; one that weighs details begins with the same gains everywhere."""
+    network = ASFEFusion(architecture)
+    if isinstance(network.output, WeightedDetails):
+        start_gains(network.projection)
+    return network

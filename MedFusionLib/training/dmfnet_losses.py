@@ -12,6 +12,9 @@ from MedFusionLib.methods.dmfnet.losses import gradient_loss, intensity_loss, st
 from MedFusionLib.training import losses
 from MedFusionLib.training.asfe_losses import Loss
 
+EDGE_GAIN = 1.2
+"""How much steeper than the stronger source's the fused edges should be."""
+
 SMALLEST_DISTANCE = 1e-3
 """Keeps squares of pure background, where the sources agree, from counting without bound."""
 
@@ -27,7 +30,7 @@ def paper_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Ten
 
 
 def faithful_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
-    """Follow the brighter value and the stronger derivative; keep what both sources show.
+    """Follow the brighter value, sharpen the stronger derivative, keep what both sources show.
 
     The distances to value and derivative are squared on purpose. An absolute distance to the
     maximum of the sources has its kink exactly where the network starts, and holds it there.
@@ -38,12 +41,12 @@ def faithful_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, 
     information = [losses.visual_information_fidelity(source, fused).mean() for source in sources]
     return {
         "intensity": 5 * (fused - maximum).square().mean(),
-        "sources": 0.045 * relative_source_distance(fused, reference, other).mean(),
+        "sources": 0.1 * relative_source_distance(fused, reference, other).mean(),
         "gradient": 300 * squared_gradient_distance(fused, reference, other),
         "similarity": 3 * (2 - torch.stack(similarities).sum()),
         "edges": 4 * (1 - losses.edge_preservation(fused, reference, other).mean()),
         "information": 1.5 * (2 - torch.stack(information).sum()),
-        "differences": 0.2 * (2 - losses.difference_correlation(fused, reference, other).mean()),
+        "differences": 0.5 * (2 - losses.difference_correlation(fused, reference, other).mean()),
     }
 
 
@@ -61,7 +64,7 @@ def relative_source_distance(fused: Tensor, reference: Tensor, other: Tensor) ->
 
 
 def squared_gradient_distance(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
-    """Mean squared distance of the fused derivatives to the stronger source's, sign included."""
+    """Mean squared distance of the derivatives to ``EDGE_GAIN`` times the stronger source's."""
     along_both_axes = zip(
         losses.forward_differences(fused),
         losses.forward_differences(reference),
@@ -69,7 +72,7 @@ def squared_gradient_distance(fused: Tensor, reference: Tensor, other: Tensor) -
         strict=True,
     )
     distances = [
-        (of_fused - losses.stronger(one, two)).square().mean()
+        (of_fused - EDGE_GAIN * losses.stronger(one, two)).square().mean()
         for of_fused, one, two in along_both_axes
     ]
     return torch.stack(distances).sum()

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-
 import lightning
 import torch
 from torch import Tensor, nn
@@ -19,6 +16,7 @@ from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
 from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.dmfnet_denoising import STAGE_ONE_SCHEDULE, denoising_errors
+from MedFusionLib.training.rates import adam
 from MedFusionLib.training.validation_score import fidelity
 
 Batch = tuple[Tensor, Tensor]
@@ -28,40 +26,20 @@ VALIDATION_STEPS = (20, 200, 1000)
 VALIDATION_SEED = 0
 
 
-WARM_UP_SHARE = 0.03
-
-
-def _constant(step: int, total_steps: int) -> float:
-    return 1.0
-
-
-def _cosine(step: int, total_steps: int) -> float:
-    warm = min((step + 1) / max(WARM_UP_SHARE * total_steps, 1), 1)
-    return warm * 0.5 * (1 + math.cos(math.pi * min(step / total_steps, 1)))
-
-
-RATES: dict[str, Callable[[int, int], float]] = {"constant": _constant, "cosine": _cosine}
-"""Learning rate as a share of the highest one, by step and number of steps."""
-
-
 class StageTraining(lightning.LightningModule):
     """What both stages share: Adam with decoupled weight decay and a learning rate curve."""
 
     def __init__(self, learning_rate: float, rate: str, total_steps: int) -> None:
         super().__init__()
         self.learning_rate = learning_rate
-        self.rate = RATES[rate]
+        self.rate = rate
         self.total_steps = total_steps
 
     def trained_parameters(self) -> list[nn.Parameter]:
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        optimizer = torch.optim.AdamW(self.trained_parameters(), lr=self.learning_rate)
-        curve = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: self.rate(step, self.total_steps)
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step"}}
+        return adam(self.trained_parameters(), self.learning_rate, self.rate, self.total_steps)
 
 
 def draw_step(step_count: int) -> int:

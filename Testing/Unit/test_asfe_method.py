@@ -13,8 +13,8 @@ from MedFusionLib.methods.asfe import PRESETS, Architecture, ASFEFusion
 from MedFusionLib.methods.asfe.architecture import from_config
 from MedFusionLib.methods.asfe.experts import SpatialFrequencyExperts
 from MedFusionLib.methods.asfe.method import ASFE, create
-from MedFusionLib.methods.asfe.outputs import WeightedDetails
 from MedFusionLib.methods.asfe.weight_file import load_network, save_network
+from MedFusionLib.methods.weighted_details import WeightedDetails
 
 CPU = torch.device("cpu")
 

@@ -279,7 +279,7 @@ def test_a_damaged_weight_file_is_refused(tmp_path: Path, content: bytes | None)
     path = tmp_path / "weights.safetensors"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(WeightsError, match="cannot be read"):
+    with pytest.raises(WeightsError, match=r"no weight file|is damaged"):
         create(CPU, weights=path)
 
 
@@ -287,7 +287,7 @@ def test_weights_of_another_method_are_refused(tmp_path: Path) -> None:
     from safetensors.torch import save_file
 
     save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
-    with pytest.raises(WeightsError, match="no DM-FNet configuration"):
+    with pytest.raises(WeightsError, match="no weight file of 'dmfnet'"):
         create(CPU, weights=tmp_path / "other.safetensors")
 
 

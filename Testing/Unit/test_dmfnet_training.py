@@ -25,13 +25,8 @@ from MedFusionLib.methods.dmfnet.diffusion import (
 )
 from MedFusionLib.methods.dmfnet.weights_file import read_unet, read_weights
 from MedFusionLib.training.dmfnet_denoising import denoising_curve, sample_images, write_curve
-from MedFusionLib.training.dmfnet_run import (
-    FusionSettings,
-    Hardware,
-    StageSettings,
-    train_denoiser,
-    train_fusion,
-)
+from MedFusionLib.training.dmfnet_run import train_denoiser, train_fusion
+from MedFusionLib.training.settings import FusionSettings, Hardware, StageSettings
 
 ONE_CPU = Hardware(accelerator="cpu", devices="1")
 

@@ -12,14 +12,20 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity as skimage_ssim
+from typer.testing import CliRunner
 
+from MedFusionLib.commands.train import app as train_app
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods.asfe.weight_file import load_network
+from MedFusionLib.methods.live import create as create_live
 from MedFusionLib.training import losses
 from MedFusionLib.training.asfe_losses import LOSSES, FaithfulLoss, paper_loss
-from MedFusionLib.training.asfe_run import Hardware, RunSettings, train
+from MedFusionLib.training.asfe_run import train_asfe
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.data import balanced_weights, read_luminance, read_pairs
+from MedFusionLib.training.live_module import imitation
+from MedFusionLib.training.live_run import train_live
+from MedFusionLib.training.settings import ASFESettings, Hardware, LiveSettings
 
 STILL = Augmentation(
     crop=64,
@@ -182,32 +188,73 @@ CPU = Hardware(accelerator="cpu", devices="1")
 def test_a_run_writes_its_settings_and_weights_that_load_and_goes_on_when_resumed(
     data: Path, tmp_path: Path
 ) -> None:
-    settings = RunSettings(data=str(data), **SETTINGS)
+    settings = ASFESettings(data=str(data), **SETTINGS)
     folder = tmp_path / "run"
-    weights = train(settings, folder, CPU, resume=False)
+    weights = train_asfe(settings, folder, CPU, resume=False)
     network, _ = load_network(weights)
     assert network.architecture.stride == 64
     assert json.loads((folder / "settings.json").read_text())["seed"] == 7
     longer = dataclasses.replace(settings, epochs=3)
     with pytest.raises(InputError, match="--resume"):
-        train(longer, folder, CPU, resume=False)
-    train(longer, folder, CPU, resume=True)
+        train_asfe(longer, folder, CPU, resume=False)
+    train_asfe(longer, folder, CPU, resume=True)
     last = torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)
     assert last["global_step"] == 6
 
 
 def test_two_runs_with_one_seed_give_the_same_weights(data: Path, tmp_path: Path) -> None:
-    settings = RunSettings(data=str(data), **{**SETTINGS, "epochs": 1})
-    first = load_file(train(settings, tmp_path / "one", CPU, resume=False))
-    second = load_file(train(settings, tmp_path / "two", CPU, resume=False))
+    settings = ASFESettings(data=str(data), **{**SETTINGS, "epochs": 1})
+    first = load_file(train_asfe(settings, tmp_path / "one", CPU, resume=False))
+    second = load_file(train_asfe(settings, tmp_path / "two", CPU, resume=False))
     assert all(torch.equal(first[key], second[key]) for key in first)
 
 
 def test_nothing_to_resume_and_unknown_names_are_refused(data: Path, tmp_path: Path) -> None:
-    settings = RunSettings(data=str(data))
+    settings = ASFESettings(data=str(data))
     with pytest.raises(InputError, match="no run to resume"):
-        train(settings, tmp_path / "run", CPU, resume=True)
+        train_asfe(settings, tmp_path / "run", CPU, resume=True)
     for change in ({"preset": "huge"}, {"loss": "luck"}):
         with pytest.raises(InputError, match="Choose one of"):
-            train(dataclasses.replace(settings, **change), tmp_path / "run", CPU, resume=False)
+            train_asfe(dataclasses.replace(settings, **change), tmp_path / "run", CPU, resume=False)
     assert not (tmp_path / "run").exists()
+
+
+def test_every_setting_of_a_run_is_an_option_of_its_command(data: Path, tmp_path: Path) -> None:
+    arguments = ["asfe", "--data", str(data), "-o", str(tmp_path / "run"), "--set", "CT-MRI"]
+    small = ["--epochs", "1", "--steps", "1", "--batch-size", "2", "--crop", "64", "--seed", "3"]
+    hardware = ["--accelerator", "cpu", "--devices", "1"]
+    result = CliRunner().invoke(train_app, [*arguments, *small, *hardware])
+    assert result.exception is None, result.output
+    written = json.loads((tmp_path / "run" / "settings.json").read_text())
+    assert written["sets"] == ["CT-MRI"]
+    assert (written["epochs"], written["crop"], written["seed"]) == (1, 64, 3)
+    assert (tmp_path / "run" / "weights.safetensors").is_file()
+
+
+def test_a_run_may_go_on_from_the_weights_of_another(data: Path, tmp_path: Path) -> None:
+    settings = ASFESettings(data=str(data), **{**SETTINGS, "epochs": 1})
+    first = train_asfe(settings, tmp_path / "first", CPU)
+    # With a learning rate of zero the second run can only hand on what it began with.
+    still = dataclasses.replace(settings, start_from=str(first), learning_rate=0.0)
+    second = train_asfe(still, tmp_path / "second", CPU)
+    begun, ended = load_file(first), load_file(second)
+    trained = [key for key in begun if "running_" not in key]
+    assert trained and all(torch.equal(begun[key], ended[key]) for key in trained)
+
+
+def test_the_live_network_learns_from_a_learned_method_only(data: Path, tmp_path: Path) -> None:
+    settings = LiveSettings(data=str(data), **{**SETTINGS, "epochs": 1})
+    for teacher in ("pyramid", "live"):
+        with pytest.raises(InputError, match="cannot teach"):
+            train_live(dataclasses.replace(settings, teacher=teacher), tmp_path / "run", CPU)
+    weights = train_live(settings, tmp_path / "run", CPU)
+    method = create_live(torch.device("cpu"), weights=weights)
+    images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)).split(1)
+    assert method.fuse(*images).shape == (1, 1, 64, 64)
+
+
+def test_imitation_is_zero_for_the_teachers_own_slice_and_grows_with_the_distance() -> None:
+    taught = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(2))
+    assert sum(imitation(taught, taught).values()) == 0
+    # A constant shift leaves the derivatives alone: 20 times its size remains.
+    assert float(sum(imitation(taught + 0.1, taught).values())) == pytest.approx(2.0, rel=1e-4)

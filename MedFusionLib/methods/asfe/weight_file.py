@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load, save
 from torch import Tensor
 
 from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods.asfe.architecture import Architecture, from_config
 from MedFusionLib.methods.asfe.network import ASFEFusion
+from MedFusionLib.weights.files import read_weight_file, write_weight_file
 
+METHOD = "asfe"
 _COUNTER = "num_batches_tracked"
 
 
@@ -71,36 +67,11 @@ def refuse_other_keys(state: Mapping[str, Tensor], expected: Mapping[str, torch.
 def save_network(network: ASFEFusion, path: Path) -> None:
     """Write a network's weights and architecture, whole or not at all."""
     state = network.state_dict()
-    tensors = {key: state[key].contiguous() for key in stored_keys(network)}
-    header = {"architecture": json.dumps(network.architecture.as_config())}
-    descriptor, partial = tempfile.mkstemp(dir=path.parent, prefix=".medfusion-")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(save(tensors, metadata=header))
-        os.replace(partial, path)
-    except BaseException:
-        os.unlink(partial)
-        raise
+    tensors = {key: state[key] for key in stored_keys(network)}
+    write_weight_file(path, METHOD, tensors, network.architecture.as_config())
 
 
 def load_network(path: Path) -> tuple[ASFEFusion, str]:
     """Network from a file that :func:`save_network` wrote, and the file's SHA-256."""
-    if not path.is_file():
-        raise WeightsError(f"There is no weight file {path}.")
-    content = path.read_bytes()
-    try:
-        tensors = load(content)
-        config = json.loads(_header(content)["architecture"])
-    except (SafetensorError, KeyError, ValueError) as error:
-        raise WeightsError(
-            f"{path} is no weight file of ASFE-Fusion. Make one from a checkpoint of the authors "
-            "with: medfusion import-weights asfe."
-        ) from error
-    sha256 = hashlib.sha256(content).hexdigest()
-    return network_from_state(tensors, from_config(config)), sha256
-
-
-def _header(content: bytes) -> dict[str, str]:
-    """Metadata of a safetensors file: JSON after eight bytes that hold its length."""
-    length = int.from_bytes(content[:8], "little")
-    return json.loads(content[8 : 8 + length]).get("__metadata__", {})
+    file = read_weight_file(path, METHOD)
+    return network_from_state(file.tensors, from_config(file.config)), file.sha256

@@ -1,17 +1,13 @@
 """Both stages of DM-FNet in one safetensors file.
 
-The tensors are named ``unet.…`` and ``head.…``; the header's ``config`` holds the configuration
-as JSON, so that a file needs nothing beside it.
+The tensors are named ``unet.…`` and ``head.…``; the header holds the configuration, so that a
+file needs nothing beside it.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from safetensors import SafetensorError
-from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
 from MedFusionLib.errors import WeightsError
@@ -19,11 +15,11 @@ from MedFusionLib.methods.dmfnet.config import DMFNetConfig
 from MedFusionLib.methods.dmfnet.fusion_head import FusionHead
 from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
 from MedFusionLib.weights import load_weights
+from MedFusionLib.weights.files import read_weight_file, write_weight_file
 
+METHOD = "dmfnet"
 UNET_PREFIX = "unet."
 HEAD_PREFIX = "head."
-HEADER_LENGTH_BYTES = 8
-"""A safetensors file begins with the length of its JSON header, little-endian."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +46,11 @@ def write_unet(path: Path, unet: NoiseConditionedUNet, config: DMFNetConfig) -> 
 
 def _write(path: Path, networks: Mapping[str, nn.Module], config: DMFNetConfig) -> None:
     tensors = {
-        prefix + key: tensor.detach().cpu().contiguous().clone()
+        prefix + key: tensor
         for prefix, network in networks.items()
         for key, tensor in network.state_dict().items()
     }
-    partial = path.with_name(path.name + ".partial")
-    try:
-        save_file(tensors, partial, metadata={"config": json.dumps(config.to_json())})
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_weight_file(path, METHOD, tensors, config.to_json())
 
 
 def read_weights(path: Path) -> StoredNetworks:
@@ -68,33 +59,17 @@ def read_weights(path: Path) -> StoredNetworks:
     Raises:
         WeightsError: if there is no such file, it is damaged, or it holds something else.
     """
-    tensors, config, sha256 = _read(path)
-    return assemble(tensors, config, sha256)
+    file = read_weight_file(path, METHOD)
+    return assemble(file.tensors, DMFNetConfig.from_json(file.config), file.sha256)
 
 
 def read_unet(path: Path) -> tuple[NoiseConditionedUNet, DMFNetConfig]:
     """Read the UNet of a file that holds it alone or beside a fusion head; errors as above."""
-    tensors, config, _ = _read(path)
+    file = read_weight_file(path, METHOD)
+    config = DMFNetConfig.from_json(file.config)
     unet = config.build_unet()
-    _fill(unet, _without_prefix(tensors, UNET_PREFIX))
+    _fill(unet, _without_prefix(file.tensors, UNET_PREFIX))
     return unet, config
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], DMFNetConfig, str]:
-    try:
-        content = path.read_bytes()
-        tensors = load(content)
-        length = int.from_bytes(content[:HEADER_LENGTH_BYTES], "little")
-        header = json.loads(content[HEADER_LENGTH_BYTES : HEADER_LENGTH_BYTES + length])
-        config = DMFNetConfig.from_json(json.loads(header["__metadata__"]["config"]))
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"The weights {path} cannot be read: {error}.") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise WeightsError(
-            f"The file {path} holds no DM-FNet configuration. Give a file written by "
-            "'medfusion import-weights dmfnet' or by training."
-        ) from error
-    return tensors, config, hashlib.sha256(content).hexdigest()
 
 
 def read_shipped() -> StoredNetworks:
@@ -103,7 +78,7 @@ def read_shipped() -> StoredNetworks:
     Raises:
         WeightsError: if the file is missing or is not the one in the manifest.
     """
-    tensors, entry = load_weights("dmfnet")
+    tensors, entry = load_weights(METHOD)
     return assemble(tensors, DMFNetConfig.from_json(entry.config), entry.sha256)
 
 

@@ -1,0 +1,88 @@
+"""Distilling the live network from a learned method, as a Lightning module."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import lightning
+import torch
+from torch import Tensor
+
+from MedFusionLib.methods.live.network import LiveFusion
+from MedFusionLib.methods.weighted_details import start_gains
+from MedFusionLib.training import losses
+from MedFusionLib.training.asfe_losses import FaithfulLoss
+from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.rates import adam
+from MedFusionLib.training.validation_score import fidelity
+
+Batch = tuple[Tensor, Tensor]
+Teacher = Callable[[Tensor, Tensor], Tensor]
+"""Reference and other, (N, 1, H, W) in [0, 1] each, to the fused slices."""
+
+FAITHFULNESS_SHARE = 0.5
+"""Of the loss that the teacher was trained with. Imitation alone also learns its mistakes."""
+
+
+class LiveTraining(lightning.LightningModule):
+    """Train the small network on batches of (reference, other) to fuse as the teacher does."""
+
+    def __init__(
+        self,
+        network: LiveFusion,
+        teacher: Teacher,
+        augmentation: Augmentation,
+        learning_rate: float,
+        total_steps: int,
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.teacher = teacher
+        self.faithful = FaithfulLoss()
+        self.augmentation = augmentation
+        self.learning_rate = learning_rate
+        self.total_steps = total_steps
+
+    def forward(self, reference: Tensor, other: Tensor) -> Tensor:
+        return self.network(reference, other)
+
+    def training_step(self, batch: Batch, batch_index: int) -> Tensor:
+        reference, other = self.augmentation(*batch)
+        # Methods fuse in inference mode; autograd takes a copy of their result only.
+        taught = self.teacher(reference, other).clone()
+        fused = self(reference, other).float()
+        with torch.autocast(self.device.type, enabled=False):
+            terms = imitation(fused, taught) | self._faithfulness(fused, reference, other)
+        total = torch.stack(list(terms.values())).sum()
+        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
+        self.log("train/total", total.detach(), prog_bar=True)
+        return total
+
+    def validation_step(self, batch: Batch, batch_index: int) -> None:
+        scores = fidelity(self(*batch).float(), *batch)
+        means = {f"dev/{name}": score.mean() for name, score in scores.items()}
+        total = torch.stack(list(scores.values())).sum(0).mean()
+        self.log_dict(means | {"dev/score": total}, batch_size=len(batch[0]), sync_dist=True)
+
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]
+        return adam(self.network.parameters(), self.learning_rate, "cosine", self.total_steps)
+
+    def _faithfulness(self, fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+        terms = self.faithful(fused, reference, other)
+        return {name: FAITHFULNESS_SHARE * term for name, term in terms.items()}
+
+
+def imitation(fused: Tensor, taught: Tensor) -> dict[str, Tensor]:
+    """Distance of values and of derivatives to the teacher's slices, mean over the batch."""
+    return {
+        "taught values": 20 * losses.mean_absolute(fused - taught).mean(),
+        "taught edges": 20 * losses.gradient_distance(fused, taught, taught).mean(),
+    }
+
+
+def fresh_network() -> LiveFusion:
+    """An untrained network: the same gains everywhere."""
+    network = LiveFusion()
+    start_gains(network.gains)
+    return network

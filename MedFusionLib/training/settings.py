@@ -1,0 +1,84 @@
+"""What training runs are made of; the command line shows these fields as its options.
+
+Nothing heavy is imported here, so that ``medfusion --help`` costs nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, field
+from typing import Any
+
+
+def setting(default: Any, text: str, flag: str = "", least: float | None = None) -> Any:
+    """A dataclass field that is also an option of the command line.
+
+    ``flag`` is the option's name where it is not the field's, ``least`` the smallest value.
+    """
+    return field(default=default, metadata={"help": text, "flag": flag, "min": least})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """What a run is made of; all of it is written to ``settings.json`` in the run's folder."""
+
+    data: str = setting(MISSING, "Folder with manifest.csv and the slice pairs.")
+    sets: tuple[str, ...] = setting((), "Use this set only; may be repeated.", "--set")
+    seed: int = setting(0, "Seed of weights, order, augmentation and noise.")
+    epochs: int = setting(40, "The dev score is taken after each epoch.", least=1)
+    steps: int = setting(100, "Optimiser steps per epoch.", least=1)
+    batch_size: int = setting(4, "Pairs per step.", least=1)
+    crop: int = setting(128, "Side of the training squares, a multiple of the stride.", least=1)
+    learning_rate: float = setting(1e-3, "The highest learning rate of the run.")
+    averaging: float = setting(0.995, "Decay per step of the weights' moving average.")
+    patience: int = setting(15, "Epochs without a better dev score before the run stops.")
+    every_nth_dev_pair: int = setting(1, "Validate on every n-th dev pair.", "--dev-every", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    """Lightning's own names for where and how a run computes."""
+
+    accelerator: str = setting("auto", "Lightning's accelerator: auto, cpu, gpu, ...")
+    devices: str = setting("auto", "Lightning's devices: auto, a count, or a list.")
+    num_nodes: int = setting(1, "Machines that train together.", least=1)
+    precision: str = setting("32-true", "Lightning's precision, such as bf16-mixed.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PresetSettings(RunSettings):
+    """Additionally for a network of several sizes, which may go on from other weights."""
+
+    preset: str = setting("compact", "Widths of the networks: compact or paper.")
+    start_from: str = setting("", "Weight file of an earlier run to begin with.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ASFESettings(PresetSettings):
+    """Additionally for ASFE-Fusion: the loss, and a higher learning rate."""
+
+    learning_rate: float = setting(2e-3, "The highest learning rate of the run.")
+    loss: str = setting("faithful", "faithful, or paper for the paper's own loss.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSettings(PresetSettings):
+    """Additionally for DM-FNet: the curve of the learning rate; and smaller squares."""
+
+    crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
+    rate: str = setting("cosine", "Learning rate over the run: constant or cosine.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FusionSettings(StageSettings):
+    """Additionally for stage II: the frozen UNet's file and the loss."""
+
+    unet: str = setting(MISSING, "weights.safetensors of stage I.")
+    loss: str = setting("faithful", "faithful, or paper for the paper's own loss.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LiveSettings(RunSettings):
+    """Additionally for the live method: whom it learns from."""
+
+    learning_rate: float = setting(3e-3, "The highest learning rate of the run.")
+    teacher: str = setting("asfe", "The learned method whose fused slices it learns to give.")

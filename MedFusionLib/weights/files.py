@@ -1,0 +1,70 @@
+"""Weight files: safetensors whose header names the method and holds its configuration.
+
+Training and ``medfusion import-weights`` write them, ``--option weights=FILE`` reads them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from MedFusionLib.errors import WeightsError
+from MedFusionLib.volume import refuse_unwritable_folder
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(frozen=True)
+class WeightFile:
+    """What such a file holds: named tensors, the network's configuration, the file's digest."""
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+    sha256: str
+
+
+def write_weight_file(
+    path: Path, method: str, tensors: Mapping[str, Tensor], config: Mapping[str, Any]
+) -> None:
+    """Write tensors and a JSON-able configuration, the whole file or none."""
+    from safetensors.torch import save_file
+
+    refuse_unwritable_folder(path.parent)
+    stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
+    header = {"method": method, "config": json.dumps(dict(config))}
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medfusion-") as folder:
+        partial = Path(folder) / path.name
+        save_file(stored, partial, metadata=header)
+        os.replace(partial, path)
+
+
+def read_weight_file(path: Path, method: str) -> WeightFile:
+    """Read a file that :func:`write_weight_file` wrote for this method.
+
+    Raises ``WeightsError`` if there is none, it is damaged, or it belongs to another method.
+    """
+    from safetensors import SafetensorError, safe_open
+    from safetensors.torch import load
+
+    if not path.is_file():
+        raise WeightsError(f"There is no weight file {path}.")
+    content = path.read_bytes()
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = file.metadata() or {}
+        tensors = load(content)
+    except SafetensorError as error:
+        raise WeightsError(f"{path} is damaged or no safetensors file: {error}.") from error
+    if header.get("method") != method or "config" not in header:
+        raise WeightsError(
+            f"{path} is no weight file of '{method}'. Give one that 'medfusion train' or "
+            "'medfusion import-weights' wrote for this method."
+        )
+    return WeightFile(tensors, json.loads(header["config"]), hashlib.sha256(content).hexdigest())
