@@ -17,6 +17,7 @@ from MedFusionLib.commands import (
     fuse,
     import_weights,
     methods,
+    misalignment,
     train,
 )
 from MedFusionLib.errors import MedFusionError
@@ -38,6 +39,7 @@ app.command("demo")(demo.demo_command)
 app.command("methods")(methods.methods_command)
 app.command("evaluate")(evaluate.evaluate_command)
 app.command("benchmark")(benchmark.benchmark_command)
+app.command("misalignment")(misalignment.misalignment_command)
 app.add_typer(train.app, name="train")
 app.add_typer(import_weights.app, name="import-weights")
 

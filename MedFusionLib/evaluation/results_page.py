@@ -1,6 +1,7 @@
 """Writes docs/RESULTS.md from docs/results/*.json; `make results` runs it.
 
-With `--shared FOLDER` the leader board and the benchmark are measured anew first.
+With `--shared FOLDER` the leader board, the benchmark and the study of small misalignments are
+measured anew first.
 """
 
 from __future__ import annotations
@@ -17,11 +18,13 @@ from typing import Any
 
 from MedFusionLib.commands.common import write_text
 from MedFusionLib.evaluation.metrics import METRIC_CARDS
+from MedFusionLib.evaluation.misalignment import AS_GIVEN, MEASURES, TRUE_PLACE
 from MedFusionLib.evaluation.report_html import MARKS, NOTES
 from MedFusionLib.evaluation.scoring import SAFETY_MEASURES
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LEADERBOARD, BENCHMARK = "leaderboard.json", "benchmark.json"
+MISALIGNMENT = "misalignment.json"
 INTRODUCTION = """# Results
 
 This page is written by `make results` from `docs/results/*.json`; do not edit it.
@@ -39,15 +42,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if wanted.shared is not None:
         results.mkdir(parents=True, exist_ok=True)
         measure_again(wanted.shared, results)
-    board, speed = (
-        json.loads((results / name).read_text(encoding="utf-8"))
-        for name in (LEADERBOARD, BENCHMARK)
-    )
-    write_text(wanted.docs / "RESULTS.md", results_page(board, speed))
+    board, speed = _read(results / LEADERBOARD), _read(results / BENCHMARK)
+    moved = results / MISALIGNMENT
+    page = results_page(board, speed, _read(moved) if moved.is_file() else None)
+    write_text(wanted.docs / "RESULTS.md", page)
+
+
+def _read(file: Path) -> dict[str, Any]:
+    return json.loads(file.read_text(encoding="utf-8"))
 
 
 def measure_again(shared: Path, results: Path) -> None:
-    """Run `medfusion evaluate` on the split dev and `medfusion benchmark`, all methods."""
+    """Run `medfusion evaluate` and `misalignment` on the split dev and `benchmark`, all methods."""
     data = shared / "data"
     command = [sys.executable, "-m", "MedFusionLib.cli"]
     with tempfile.TemporaryDirectory() as folder:
@@ -56,10 +62,14 @@ def measure_again(shared: Path, results: Path) -> None:
         subprocess.run(board, check=True)
         shutil.copyfile(Path(folder) / LEADERBOARD, results / LEADERBOARD)
     subprocess.run([*command, "benchmark", "--json", str(results / BENCHMARK)], check=True)
+    study = [*command, "misalignment", "--pairs", str(data / "harvard/manifest.csv")]
+    subprocess.run([*study, "--json", str(results / MISALIGNMENT)], check=True)
 
 
-def results_page(board: dict[str, Any], speed: dict[str, Any]) -> str:
-    """The page as Markdown."""
+def results_page(
+    board: dict[str, Any], speed: dict[str, Any], misaligned: dict[str, Any] | None = None
+) -> str:
+    """The page as Markdown; without a study of misalignments, without its section."""
     weights = [
         f"- {method}: weights with SHA-256 `{sha}`"
         for method, sha in board["weights_sha256"].items()
@@ -73,6 +83,7 @@ def results_page(board: dict[str, Any], speed: dict[str, Any]) -> str:
             "",
             *(f"{note}\n" for note in NOTES),
             *(_table(table) for table in board["tables"]),
+            *([] if misaligned is None else [misalignment_section(misaligned)]),
             _speed(speed),
         ]
     )
@@ -116,6 +127,85 @@ def _heading(name: str) -> str:
 
 def _method(row: dict[str, Any]) -> str:
     return f"*{row['method']} (published images)*" if row["published"] else row["method"]
+
+
+def misalignment_section(figures: dict[str, Any]) -> str:
+    """What errors of a few millimetres do to each method, with what to conclude from it."""
+    errors = figures["errors_mm"]
+    sets = list(dict.fromkeys(row["set"] for row in figures["rows"]))
+    counts = [sum(pair["set"] == name for pair in figures["pairs"]) for name in sets]
+    told = " and ".join([", ".join(f"{error:g}" for error in errors[:-1]), f"{errors[-1]:g}"])
+    pairs = ", ".join(f"{count} pairs of {name}" for count, name in zip(counts, sets, strict=True))
+    return "\n".join(
+        [
+            "## Small misalignments\n",
+            f"{pairs} (split dev), evenly spaced. The other image was moved by {told} mm (a pixel "
+            f"taken as {figures['pixel_mm']:g} mm, which the atlas does not tell exactly) in "
+            f"{figures['directions_per_pair']} directions at right angles that turn from pair to "
+            "pair, and fused. Each cell has the means at these errors, judged against both "
+            "sources **in their true place**: that is what the error costs. EN, SD, SF and AG "
+            "look at the fused image alone and are left out.\n",
+            _misalignment_conclusion(figures["rows"], errors),
+            *(_misaligned_table(figures, name, TRUE_PLACE) for name in sets),
+            "<details><summary>The same images judged against the sources as they were given, "
+            "misaligned</summary>\n",
+            *(_misaligned_table(figures, name, AS_GIVEN) for name in sets),
+            "</details>\n",
+        ]
+    )
+
+
+def _misalignment_conclusion(rows: Sequence[dict[str, Any]], errors: Sequence[float]) -> str:
+    def mean(name: str, error: float, against: str = TRUE_PLACE) -> float:
+        chosen = [row for row in rows if (row["error_mm"], row["against"]) == (error, against)]
+        values = [row[name] for row in chosen if row[name] is not None]
+        return sum(values) / len(values) if values else 0.0
+
+    first, last = errors[0], errors[-1]
+    costs = [
+        f"{error:g} mm cost {1 - mean('Qabf', error) / mean('Qabf', first):.0%} of Qabf and "
+        f"{1 - mean('VIF', error) / mean('VIF', first):.0%} of VIF, turn hues by "
+        f"{mean('hue_error', error):.1f}° and put {mean('invented_edges', error):.2%} of the "
+        "edges where no source has one"
+        for error in errors[1:]
+    ]
+    unseen = 1 - mean("Qabf", last, AS_GIVEN) / mean("Qabf", first)
+    return (
+        f"**What to conclude.** Over all methods and sets, {'; '.join(costs)}. So a fusion is "
+        "worth reading in detail only where the alignment is good to about a millimetre, and no "
+        "method makes up for a worse one: they keep their order. **The scores of a fused image "
+        f"do not warn**: judged against the sources as given, {last:g} mm cost {unseen:.0%} of "
+        "Qabf. Look at the verdict and the pictures of the alignment instead "
+        "([ALIGNMENT.md](ALIGNMENT.md)).\n"
+    )
+
+
+def _misaligned_table(figures: dict[str, Any], set_name: str, against: str) -> str:
+    cells = {
+        (row["method"], row["error_mm"]): row
+        for row in figures["rows"]
+        if (row["set"], row["against"]) == (set_name, against)
+    }
+    methods = dict.fromkeys(method for method, _ in cells)
+    names = [name for name in MEASURES if any(row[name] is not None for row in cells.values())]
+    headings = ["method", *(_misaligned_heading(name) for name in names)]
+    rows = [
+        [method]
+        + [
+            " · ".join(_short(cells[method, error][name]) for error in figures["errors_mm"])
+            for name in names
+        ]
+        for method in methods
+    ]
+    return f"### {set_name}, moved, judged against the {against}\n\n{_markdown(headings, rows)}"
+
+
+def _misaligned_heading(name: str) -> str:
+    return _heading(name) if name in METRIC_CARDS else name.replace("_", " ") + " ↓"
+
+
+def _short(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}"
 
 
 def _speed(speed: dict[str, Any]) -> str:
