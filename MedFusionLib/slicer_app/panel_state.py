@@ -184,8 +184,8 @@ def whatKeepsPreview(options: Options, job: JobState) -> str | None:
 
 def _applyText(job: JobState) -> str:
     if job.cancelling:
-        return _("Cancel now")
-    return _("Cancel") if job.running else _("Apply")
+        return _("&Cancel now")
+    return _("&Cancel") if job.running else _("&Apply")
 
 
 def _applyToolTip(options: Options, job: JobState, missing: str | None) -> str:

@@ -13,6 +13,7 @@ from MedFusionLib.slicer_app.navigation import (
 )
 from MedFusionLib.slicer_app.panel_state import distanceText
 from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slicer_app.volume_rendering import VolumeIn3D, volumeRenderingLogic
 
 
 class ViewSection:
@@ -23,6 +24,7 @@ class ViewSection:
         self._parameters = None
         self._blending = False
         self._reveal = view_layouts.LayerReveal()
+        self._volumeIn3D = VolumeIn3D()
         self._follower = PointerFollower(onMoved=self._onPointerMoved)
         self._driven: tuple = ((), None)
         self._showWhatIsInstalled()
@@ -31,7 +33,7 @@ class ViewSection:
     def _showWhatIsInstalled(self) -> None:
         ui = self.ui
         ui.resliceDriverCheckBox.enabled = resliceDriverLogic() is not None
-        ui.layerRevealCheckBox.enabled = view_layouts.compareVolumesModule() is not None
+        ui.volumeIn3DCheckBox.enabled = volumeRenderingLogic() is not None
 
     def _connect(self) -> None:
         ui = self.ui
@@ -39,10 +41,11 @@ class ViewSection:
         ui.blendButton.connect("clicked()", self.onBlendButton)
         ui.navigateButton.connect("clicked()", self.onNavigateButton)
         ui.blendOpacitySlider.connect("valueChanged(double)", self.onBlendOpacity)
-        ui.layerRevealCheckBox.connect("toggled(bool)", self._reveal.setVisible)
+        ui.layerRevealCheckBox.connect("toggled(bool)", self.onLayerReveal)
         ui.followPointerCheckBox.connect("toggled(bool)", self.onFollowPointer)
         ui.resliceDriverCheckBox.connect("toggled(bool)", self.onFollowPointer)
         ui.slicesIn3DCheckBox.connect("toggled(bool)", self.onSlicesIn3D)
+        ui.volumeIn3DCheckBox.connect("toggled(bool)", self.onVolumeIn3D)
 
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""
@@ -57,7 +60,11 @@ class ViewSection:
         for button in (ui.compareButton, ui.blendButton, ui.navigateButton):
             button.enabled = fused is not None and parameters.referenceVolume is not None
         ui.compareButton.enabled = ui.compareButton.enabled and parameters.otherVolume is not None
+        ui.layerRevealCheckBox.enabled = (
+            ui.blendButton.enabled and view_layouts.compareVolumesModule() is not None
+        )
         ui.followPointerCheckBox.enabled = pointer is not None
+        self.onVolumeIn3D(ui.volumeIn3DCheckBox.checked)
         if self._follower.pointerNode is not None and self._follower.pointerNode is not pointer:
             self.onFollowPointer()
 
@@ -91,6 +98,17 @@ class ViewSection:
         if self._blending:
             view_layouts.setBlendOpacity(opacity)
 
+    def onLayerReveal(self, visible: bool) -> None:
+        """Show the other layer around the mouse pointer; that takes two layers."""
+        if visible and not self._blending:
+            self.onBlendButton()
+        self._reveal.setVisible(visible)
+
+    def onVolumeIn3D(self, visible: bool) -> None:
+        """Render the fused volume in the 3D view, or hide it."""
+        parameters = self._parameters
+        self._volumeIn3D.show(parameters.outputVolume if visible and parameters else None)
+
     def onSlicesIn3D(self, visible: bool) -> None:
         """Show the slices in the 3D view, or hide them."""
         view_layouts.showSlicesIn3D(visible)
@@ -123,5 +141,7 @@ class ViewSection:
         self._blending = False
         if slicer.mrmlScene is not None:
             self._reveal.setVisible(False)
-        for checkBox in (self.ui.followPointerCheckBox, self.ui.layerRevealCheckBox):
-            checkBox.checked = False
+        ui = self.ui
+        for box in (ui.followPointerCheckBox, ui.layerRevealCheckBox, ui.volumeIn3DCheckBox):
+            box.checked = False
+        self._volumeIn3D.forget()

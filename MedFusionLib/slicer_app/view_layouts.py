@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import qt
 import slicer
 
 from MedFusionLib.slicer_app.navigation import isDriven
@@ -43,7 +44,8 @@ def showCompare(volumeNodes, labels: tuple[str, str, str]) -> None:
         compositeNode.SetBackgroundVolumeID(volumeNode.GetID() if volumeNode else None)
         compositeNode.SetForegroundVolumeID(None)
         compositeNode.SetLinkedControl(True)
-    _frameAlike(layoutManager, volumeNodes[0])
+    # Only after the next turn of the event loop have the new views their sizes.
+    qt.QTimer.singleShot(0, lambda: _frameAlike(layoutManager, volumeNodes[0]))
 
 
 def _frameAlike(layoutManager, volumeNode) -> None:
@@ -121,7 +123,7 @@ class LayerReveal:
     def setVisible(self, visible: bool) -> None:
         """Switch the reveal on or off; does nothing where CompareVolumes is missing."""
         if self._cursor is not None:
-            self._cursor.tearDown()
+            self._cursor.cleanup()
             self._cursor = None
         module = compareVolumesModule()
         if visible and module is not None:

@@ -138,7 +138,7 @@ class Fixture:
 
     def applyAndWait(self):
         self.apply()
-        self.wait(lambda: self.ui.applyButton.text == "Apply")
+        self.wait(lambda: self.ui.applyButton.text == "&Apply")
 
 
 @pytest.fixture
@@ -185,9 +185,9 @@ def test_apply_says_what_is_missing_until_two_volumes_are_chosen(panel):
 def test_apply_becomes_cancel_and_then_the_fused_volume_is_the_output(panel):
     panel.choosePair()
     panel.apply()
-    assert panel.ui.applyButton.text == "Cancel"
+    assert panel.ui.applyButton.text == "&Cancel"
     assert not panel.ui.inputsCollapsibleButton.enabled
-    panel.wait(lambda: panel.ui.applyButton.text == "Apply")
+    panel.wait(lambda: panel.ui.applyButton.text == "&Apply")
     fused = panel.parameters.outputVolume
     assert fused.IsA("vtkMRMLVectorVolumeNode")
     assert "Done in" in panel.ui.progressLabel.text
@@ -203,8 +203,8 @@ def test_a_cancelled_run_gives_the_panel_and_the_scene_back(panel):
     count = panel.scene.GetNumberOfNodes()
     panel.apply()
     panel.apply()
-    assert panel.ui.applyButton.text == "Cancel now"
-    panel.wait(lambda: panel.ui.applyButton.text == "Apply")
+    assert panel.ui.applyButton.text == "&Cancel now"
+    panel.wait(lambda: panel.ui.applyButton.text == "&Apply")
     assert "cancelled" in panel.ui.progressLabel.text
     assert panel.scene.GetNumberOfNodes() == count
     assert panel.ui.inputsCollapsibleButton.enabled
@@ -215,7 +215,7 @@ def test_a_killed_process_gives_one_sentence_and_the_next_run_works(panel):
     panel.apply()
     panel.wait(lambda: panel.logic.client.processId)
     psutil.Process(panel.logic.client.processId).kill()
-    panel.wait(lambda: panel.ui.applyButton.text == "Apply")
+    panel.wait(lambda: panel.ui.applyButton.text == "&Apply")
     assert "memory ran out" in panel.ui.progressLabel.text
     panel.applyAndWait()
     assert "Done in" in panel.ui.progressLabel.text

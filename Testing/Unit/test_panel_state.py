@@ -34,7 +34,7 @@ def state(inputs=READY, job=IDLE, **options):
 def test_two_volumes_on_one_grid_can_be_fused():
     shown = state()
     assert shown.applyEnabled
-    assert shown.applyText == "Apply"
+    assert shown.applyText == "&Apply"
     assert shown.relationText == "Same grid."
     assert shown.warnings == ()
 
@@ -106,7 +106,7 @@ def test_little_overlap_warns():
 
 def test_while_running_apply_is_cancel_and_nothing_else_can_be_changed():
     shown = state(job=RUNNING)
-    assert (shown.applyText, shown.applyEnabled) == ("Cancel", True)
+    assert (shown.applyText, shown.applyEnabled) == ("&Cancel", True)
     assert not shown.inputsEnabled
     assert not shown.previewEnabled
     assert shown.progressVisible
@@ -118,7 +118,7 @@ def test_a_run_can_be_cancelled_even_when_its_inputs_are_gone():
 
 def test_a_second_cancel_is_offered_as_cancel_now():
     shown = state(job=replace(RUNNING, cancelling=True))
-    assert (shown.applyText, shown.applyEnabled) == ("Cancel now", True)
+    assert (shown.applyText, shown.applyEnabled) == ("&Cancel now", True)
     assert shown.progressText == "Cancelling..."
 
 
