@@ -46,6 +46,9 @@ def fuse_command(
     series_a: str | None = typer.Option(None, "--series", help="Series UID in a DICOM folder."),
     series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
     aligned: Path | None = typer.Option(None, help="Also write the aligned other volume here."),
+    uncertainty: Path | None = typer.Option(
+        None, help="Also write the standard deviation over the method's noise draws (dmfnet) here."
+    ),
     report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
@@ -57,7 +60,7 @@ def fuse_command(
     """Fuse two volumes. The result lies on the reference's grid."""
     # Everything that can be refused cheaply is refused before a large file is read.
     method_name = _known_method(method)
-    _check_outputs(output, dicom, aligned, report)
+    _check_outputs(output, dicom, (aligned, uncertainty), report)
     started = time.perf_counter()
     volumes = (
         _read(reference, modality_a, series_a, quiet),
@@ -69,29 +72,37 @@ def fuse_command(
         import torch  # noqa: F401
     from MedFusionLib.alignment import read_transform
     from MedFusionLib.fusion import fuse
+    from MedFusionLib.uncertainty import fuse_with_uncertainty
+    from MedFusionLib.volume import write_volume
 
     used = alignment if transform is None else read_transform(transform)
     start = None if initial is None else read_transform(initial)
     with progress_bar(quiet) as progress:
-        result = fuse(
-            *volumes,
-            method=method_name,
-            alignment=used,
-            device=device,
-            colour=colour,
-            initial=start,
-            plane=plane,
-            window_reference=_window(window_a),
-            window_other=_window(window_b),
-            precision=precision,
-            batch_size=batch_size,
-            allow_nonfinite=allow_nonfinite,
-            force=force,
-            method_options=_method_options(option),
-            progress=progress,
-        )
+        settings: dict[str, Any] = {
+            "method": method_name,
+            "alignment": used,
+            "device": device,
+            "colour": colour,
+            "initial": start,
+            "plane": plane,
+            "window_reference": _window(window_a),
+            "window_other": _window(window_b),
+            "precision": precision,
+            "batch_size": batch_size,
+            "allow_nonfinite": allow_nonfinite,
+            "force": force,
+            "method_options": _method_options(option),
+            "progress": progress,
+        }
+        spread = None
+        if uncertainty is None:
+            result = fuse(*volumes, **settings)
+        else:
+            result, spread = fuse_with_uncertainty(*volumes, **settings)
     result.report["seconds"]["read"] = seconds_read
     _write_outputs(result, volumes, output, dicom, aligned, report)
+    if uncertainty is not None and spread is not None:
+        write_volume(spread, uncertainty)
     if as_json:
         print_json(result.report)
     for warning in result.report["warnings"]:
@@ -131,7 +142,9 @@ def _read(path: Path, modality: str | None, series: str | None, quiet: bool) -> 
     return read_volume(path, modality, series)
 
 
-def _check_outputs(output: Path, dicom: bool, aligned: Path | None, report: Path | None) -> None:
+def _check_outputs(
+    output: Path, dicom: bool, further: tuple[Path | None, ...], report: Path | None
+) -> None:
     from MedFusionLib.volume import check_writable, refuse_unwritable_folder
 
     if dicom:
@@ -140,8 +153,9 @@ def _check_outputs(output: Path, dicom: bool, aligned: Path | None, report: Path
             raise InputError(f"'{output}' is not an empty folder. Choose a new one for DICOM.")
     else:
         check_writable(output)
-    if aligned is not None:
-        check_writable(aligned)
+    for path in further:
+        if path is not None:
+            check_writable(path)
     if report is not None:
         refuse_unwritable_folder(report.parent)
         if report.suffix.lower() not in (".html", ".json"):

@@ -1,0 +1,65 @@
+"""Pictures for the model cards, from the bundled sample pair only.
+
+Run ``python Resources/make_model_pictures.py``: for every learned method it writes
+``docs/models/NAME.png``, one axial slice of the MR, the PET, their fusion, and the fusion of a PET
+that lies 8 mm too far to the patient's left.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+from PIL import Image
+
+from MedFusionLib import fuse, read_volume
+from MedFusionLib.colour import apply_colour_map
+from MedFusionLib.intensity import choose_window
+from MedFusionLib.methods import METHODS
+from MedFusionLib.slices import slice_stack
+from MedFusionLib.volume import Volume
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SAMPLE = REPOSITORY / "Resources" / "SampleData"
+MISPLACED_MM = 8.0
+HEIGHT_SHARE = 0.55
+"""Where the slice is taken, from the feet (0) to the head (1)."""
+
+
+def shown(volume: Volume) -> np.ndarray:
+    """The axial slice as uint8 (H, W, 3), front of the head at the top."""
+    stack = slice_stack(volume.voxels, volume.direction_matrix, "axial")
+    voxels = stack[round(HEIGHT_SHARE * len(stack))]
+    if volume.is_colour:
+        return voxels
+    unit = choose_window(volume, None).to_unit(voxels)
+    grey = np.repeat(unit[..., None], 3, axis=2)
+    painted = apply_colour_map(unit, "hot") if volume.modality == "PET" else grey
+    return np.rint(painted * 255).astype(np.uint8)
+
+
+def misplaced(transform: sitk.Transform) -> sitk.Transform:
+    """The transform, followed by a step of the PET to the patient's left."""
+    # It acts first: a point of the reference finds the PET that belongs so much farther right.
+    step = sitk.TranslationTransform(3, (-MISPLACED_MM, 0.0, 0.0))
+    return sitk.CompositeTransform([transform, step])
+
+
+def picture(method: str) -> Image.Image:
+    """Four panels side by side for one method."""
+    reference = read_volume(SAMPLE / "Sample_MR_T1.nrrd", "MR")
+    other = read_volume(SAMPLE / "Sample_FDG_PET.nrrd", "PET")
+    transform = sitk.ReadTransform(str(SAMPLE / "true_transform.tfm"))
+    right = fuse(reference, other, method, transform)
+    wrong = fuse(reference, other, method, misplaced(transform))
+    volumes = (reference, right.aligned_other, right.volume, wrong.volume)
+    return Image.fromarray(np.concatenate([shown(volume) for volume in volumes], axis=1))
+
+
+if __name__ == "__main__":
+    for card in METHODS.values():
+        if card.kind == "learned":
+            target = REPOSITORY / "docs" / "models" / f"{card.name}.png"
+            picture(card.name).save(target, optimize=True)
+            print(f"Wrote {target.relative_to(REPOSITORY)}")
