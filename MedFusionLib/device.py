@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -72,20 +72,26 @@ def _free_memory(candidate: Device) -> int:
     return 0 if candidate.device.type == "cpu" else 1
 
 
-def choose_precision(wanted: str, device: torch.device) -> str:
-    """The precision of the networks' matrix products and convolutions on a device.
+def choose_precision(wanted: str, device: torch.device, offered: Sequence[str] = ()) -> str:
+    """The precision asked for, or, for ``auto``, the fastest that keeps the result.
 
-    ``auto`` is bfloat16 on GPUs that have it, else float16 there; float32 on the CPU.
+    ``offered`` are the precisions below float32 that a method's card vouches for. A GPU takes the
+    first of them. A CPU computes in float32: no shipped network keeps the result in bfloat16 (they
+    move a voxel by up to 0.006 and 0.010 of 1), and float16, which keeps it (0.0006 and 0.0013),
+    took 1.2 times as long as float32 where it was measured, on a Xeon without AMX. It is a rule and
+    no measurement at run time, which on a busy machine would change the result from run to run.
     """
-    import torch
-
     if wanted not in PRECISIONS:
         raise DeviceError(f"'{wanted}' is not a precision. Choose one of: {', '.join(PRECISIONS)}.")
     if wanted != "auto":
         return wanted
-    if device.type != "cuda":
-        return "float32"
-    return "bfloat16" if torch.cuda.is_bf16_supported() else "float16"
+    return offered[0] if offered and device.type == "cuda" else "float32"
+
+
+def computed_precision(wanted: str, device: torch.device, offered: Sequence[str]) -> str:
+    """What a method computes in: as `choose_precision`, but float32 for what it does not offer."""
+    chosen = choose_precision(wanted, device, offered)
+    return chosen if chosen in offered else "float32"
 
 
 def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any]:
@@ -97,66 +103,98 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=getattr(torch, precision))
 
 
+class BatchWork(Protocol):
+    """What is done with one batch of slices after the other."""
+
+    device: torch.device
+
+    def __call__(self, batch: Sequence[int], following: Sequence[int]) -> None:
+        """Work on a batch; ``following`` is what will probably be asked for next."""
+
+    def continue_on_cpu(self, first: int) -> None:
+        """Work on slice ``first`` and those behind it on the CPU, or raise ``DeviceError``."""
+
+
 def run_in_batches(
-    run: Callable[[Sequence[int]], None],
+    work: BatchWork,
     count: int,
-    device: torch.device,
     batch_size: int | None = None,
     cancel: Callable[[], bool] | None = None,
 ) -> Iterator[int]:
-    """Call ``run`` with the indices of one batch after the other; yields how many are done.
+    """Give ``work`` one batch of indices after the other; yields how many are done.
 
     Without ``batch_size`` the first batch is one slice, and what it took decides how many fit.
-    When memory runs out, the batch is halved and repeated; a single slice that does not fit
-    raises ``DeviceError``. ``cancel`` is asked before each batch.
+    When memory runs out, the batch is halved and repeated; when it does not suffice for a single
+    slice, the work goes on on the CPU. ``cancel`` is asked before each batch.
     """
     size, done = batch_size or 1, 0
+    measuring, held = batch_size is None, _counted_from(work.device)
     while done < count:
         if cancel is not None and cancel():
             raise Cancelled("The run was cancelled; nothing was changed.")
         batch = range(done, min(done + size, count))
-        try:
-            run(batch)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            size = _halved(size, device)
+        # While the size is still unknown, nobody can tell what follows.
+        following = range(batch.stop, batch.stop if measuring else min(batch.stop + size, count))
+        if not _fits(work, batch, following):
+            if size == 1:
+                work.continue_on_cpu(done)
+            size = max(size // 2, 1)
             continue
         done = batch.stop
         yield done
-        if batch_size is None and batch.start == 0:
-            size = _fitting_batch(device)
+        if measuring:
+            size, measuring = _fitting_batch(work.device, held), False
+
+
+def _fits(work: BatchWork, batch: range, following: range) -> bool:
+    """Work on a batch; False if memory ran out."""
+    try:
+        work(batch, following)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+    else:
+        return True
+    # Only here has the error let go of the tensors of the frames it came through.
+    _release_memory(work.device)
+    return False
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an error says that memory ran out, on a GPU or on the CPU."""
     import torch
 
-    words = ("out of memory", "can't allocate memory", "not enough memory", "bad alloc")
+    words = ("out of memory", "can't allocate memory", "not enough memory", "bad_alloc")
     return isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
         word in str(error).lower() for word in words
     )
 
 
-def _halved(size: int, device: torch.device) -> int:
+def _release_memory(device: torch.device) -> None:
+    """Give what torch keeps for later back to the GPU."""
     import torch
 
-    if size == 1:
-        raise DeviceError(
-            f"The memory of {device} does not suffice for a single slice. Choose the CPU, a "
-            "smaller method, or close other programs."
-        )
     if device.type == "cuda":
         torch.cuda.empty_cache()
-    return size // 2
 
 
-def _fitting_batch(device: torch.device) -> int:
-    """Slices that fit, from what the first one took on a GPU."""
+def _counted_from(device: torch.device) -> int:
+    """Bytes that are held on a GPU now; its peak is counted anew from here."""
+    import torch
+
+    if device.type != "cuda":
+        return 0
+    torch.cuda.reset_peak_memory_stats(device)
+    return torch.cuda.memory_allocated(device)
+
+
+def _fitting_batch(device: torch.device, held: int) -> int:
+    """Slices that fit, from what the first one took on a GPU beyond the bytes held before it."""
     import torch
 
     if device.type != "cuda":
         return CPU_BATCH
-    per_slice = max(torch.cuda.max_memory_allocated(device), 1)
-    free = torch.cuda.mem_get_info(device)[0]
+    per_slice = max(torch.cuda.max_memory_allocated(device) - held, 1)
+    cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    free = torch.cuda.mem_get_info(device)[0] + cached
     return int(np.clip(MEMORY_SHARE * free / per_slice, 1, MAXIMUM_BATCH))

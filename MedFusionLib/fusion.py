@@ -14,7 +14,7 @@ import numpy as np
 
 from MedFusionLib import alignment as alignments
 from MedFusionLib import intensity
-from MedFusionLib.device import choose_device, choose_precision, run_in_batches
+from MedFusionLib.device import choose_device, computed_precision, run_in_batches
 from MedFusionLib.errors import GeometryError, InputError, RegistrationError
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.painting import (
@@ -22,9 +22,9 @@ from MedFusionLib.painting import (
     brightest_channel,
     choose_colour_map,
     empty_result,
-    stack_fuser,
 )
 from MedFusionLib.slices import slice_stack
+from MedFusionLib.stack_fusion import StackFuser, rebuild_of
 from MedFusionLib.validation import checked_input
 from MedFusionLib.version import __version__
 from MedFusionLib.volume import Volume, same_grid
@@ -104,8 +104,10 @@ def fuse(
     name = method if isinstance(method, str) else method.name
     card = method_card(name)
     chosen = choose_device(device)
-    used_precision = choose_precision(precision, chosen.device)
+    used_precision = computed_precision(precision, chosen.device, card.reduced_precisions)
     warnings: list[str] = []
+    if precision not in ("auto", used_precision):
+        warnings.append(f"'{name}' is not offered in {precision}: it ran in {used_precision}.")
     reference = checked_input(reference, "reference", allow_nonfinite, warnings)
     other = checked_input(other, "other", allow_nonfinite, warnings)
     if reference.is_colour:
@@ -123,16 +125,20 @@ def fuse(
 
     if isinstance(method, str):
         method = create_method(name, chosen.device, **dict(method_options or {}))
+    described = _describe_method(method, method_options)
     painter = SlicePainter(reference, aligned.other, windows, plane, colour_map)
-    run = stack_fuser(method, painter, output, chosen.device, used_precision)
-    for done in run_in_batches(run, len(output), chosen.device, batch_size, cancel):
-        if progress is not None:
-            progress(done, len(output), "Fusing slices")
+    rebuild = rebuild_of(method, method_options)
+    with StackFuser(method, painter, output, chosen.device, used_precision, rebuild) as fuser:
+        del method  # the fuser alone holds it, and can free a GPU of it
+        for done in run_in_batches(fuser, len(output), batch_size, cancel):
+            if progress is not None:
+                progress(done, len(output), "Fusing slices")
+    warnings += fuser.warnings
     finished = time.perf_counter()
 
     report = {
         "version": __version__,
-        **_describe_method(method, method_options),
+        **described,
         "device": str(chosen.device),
         "device_title": chosen.title,
         "precision": used_precision,

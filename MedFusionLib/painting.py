@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 
 from MedFusionLib import colour as colours
 from MedFusionLib import intensity
-from MedFusionLib.device import autocast
 from MedFusionLib.errors import InputError
-from MedFusionLib.methods import FusionMethod
-from MedFusionLib.slices import fuse_slices, slice_stack
+from MedFusionLib.slices import slice_stack
 from MedFusionLib.volume import Volume
 
 GREY_MAXIMUM = 4095
@@ -79,7 +76,7 @@ class SlicePainter:
         return unit if self.colour_map == "own" else colours.apply_colour_map(unit, self.colour_map)
 
     def voxels(self, fused: np.ndarray, other: np.ndarray) -> np.ndarray:
-        """Stored values of a fused batch (N, H, W) in [0, 1]."""
+        """Stored values of fused slices (…, H, W) in [0, 1], with their `other_unit`."""
         if self.colour_map is None:
             return np.rint(fused * GREY_MAXIMUM).astype(np.int16)
         stored = np.zeros(other.shape, dtype=np.uint8)
@@ -90,23 +87,3 @@ class SlicePainter:
 
 def _span(batch: Sequence[int]) -> slice:
     return slice(batch[0], batch[-1] + 1)
-
-
-def stack_fuser(
-    method: FusionMethod, painter: SlicePainter, output: np.ndarray, device: Any, precision: str
-) -> Callable[[Sequence[int]], None]:
-    """A function that fuses the slices of one batch into the output stack."""
-    import torch
-
-    def run(batch: Sequence[int]) -> None:
-        reference, other = painter.reference_unit(batch), painter.other_unit(batch)
-        light = colours.luminance(other) if other.ndim == 4 else other
-        anatomical, functional = (
-            torch.from_numpy(np.ascontiguousarray(unit))[:, None].to(device)
-            for unit in (reference, light)
-        )
-        with autocast(precision, device):
-            fused = fuse_slices(method, anatomical, functional, batch)
-        output[_span(batch)] = painter.voxels(fused[:, 0].float().cpu().numpy(), other)
-
-    return run

@@ -7,22 +7,24 @@ once; a slice then costs only its own fusion, and equals that slice of the whole
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MedFusionLib import alignment as alignments
 from MedFusionLib import intensity
-from MedFusionLib.device import choose_device, choose_precision
+from MedFusionLib.device import choose_device, computed_precision
 from MedFusionLib.errors import GeometryError
+from MedFusionLib.methods import method_card
 from MedFusionLib.painting import (
     SlicePainter,
     brightest_channel,
     choose_colour_map,
     empty_result,
-    stack_fuser,
 )
 from MedFusionLib.slices import nearest_axes, slice_stack
+from MedFusionLib.stack_fusion import StackFuser
 from MedFusionLib.validation import checked_input
 from MedFusionLib.volume import Volume
 
@@ -68,8 +70,9 @@ class SlicePreview:
         # Zeros take no memory before they are written, so this costs one slice at a time.
         self._fused = empty_result(self.reference, colour_map)
         stack = slice_stack(self._fused, self.reference.direction_matrix, self._plane)
-        precision = choose_precision(options.get("precision", "auto"), device)
-        self._run = stack_fuser(method, painter, stack, device, precision)
+        offered = method_card(method.name).reduced_precisions
+        precision = computed_precision(options.get("precision", "auto"), device, offered)
+        self._stack_fuser = partial(StackFuser, method, painter, stack, device, precision)
         self._places = _places_of_slices(self.reference, self._plane)
 
     def at(self, point: tuple[float, float, float]) -> tuple[Volume, int]:
@@ -84,7 +87,8 @@ class SlicePreview:
         if not 0 <= place < self.reference.grid_shape[2 - axis]:
             raise GeometryError("The slice in the view lies outside the reference volume.")
         index = int(np.flatnonzero(self._places == place)[0])
-        self._run([index])
+        with self._stack_fuser() as fuse:
+            fuse([index])
         return self._layer(axis, place), index
 
     def _layer(self, axis: int, place: int) -> Volume:
