@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import progress_bar, say, write_text
+from MedFusionLib.commands.common import interrupts_held, progress_bar, say, write_text
 
 if TYPE_CHECKING:
     from MedFusionLib.batch import Case, Outcome
@@ -82,6 +82,8 @@ def _run(
     quiet: bool,
 ) -> list[Outcome]:
     if not cluster:
+        with interrupts_held():
+            import torch  # noqa: F401
         from MedFusionLib.batch import run_cases
 
         return run_cases(cases, folder, settings, resume, report)

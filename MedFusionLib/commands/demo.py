@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from MedFusionLib.commands.common import progress_bar, say
+from MedFusionLib.commands.common import interrupts_held, progress_bar, say
 from MedFusionLib.errors import InputError
 
 SAMPLE_DATA = Path(__file__).resolve().parents[2] / "Resources" / "SampleData"
@@ -19,6 +19,8 @@ def demo_command(
 ) -> None:
     """Fuse the bundled sample pair and picture it through Slicer's slice views."""
     started = time.perf_counter()
+    with interrupts_held():
+        import torch  # noqa: F401
     from MedFusionLib.fusion import fuse
     from MedFusionLib.methods import DEFAULT_METHOD
     from MedFusionLib.slicer_app.slice_pictures import write_slice_pictures
