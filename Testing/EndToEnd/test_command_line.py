@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -122,6 +123,8 @@ def test_bad_input_gives_a_sentence_exit_code_2_and_no_file(
         (["--colour", "pink"], "rainbow"),
         (["--modality-a", "XR"], "not a modality"),
         (["--transform", "none.tfm"], "no transform file"),
+        (["--alignment", "rigid", "--initial", "none.tfm"], "no transform file"),
+        (["--initial", "shift.tfm"], "choose the alignment rigid or affine"),
         (["--report", "report.pdf"], ".html or .json"),
         (["--method", "pyramid", "--option", "base=sum"], "Choose one of: average"),
         (["--option", "base"], "NAME=VALUE"),
@@ -129,6 +132,8 @@ def test_bad_input_gives_a_sentence_exit_code_2_and_no_file(
 )
 def test_a_wrong_option_says_what_there_is(folder, monkeypatch, capsys, options, words):
     monkeypatch.chdir(folder)
+    shift = SimpleITK.TranslationTransform(3, (1.0, 0.0, 0.0))
+    SimpleITK.WriteTransform(shift, "shift.tfm")
     code, _, error = medfusion(
         monkeypatch, capsys, "fuse", "mr.nrrd", "ct.nrrd", "-o", "out/f.nrrd", *options
     )
@@ -163,6 +168,16 @@ def test_a_transform_file_lays_distant_volumes_on_each_other(folder, monkeypatch
     assert code == 0, error
     aligned = read_volume(folder / "out" / "aligned.nrrd")
     assert np.allclose(aligned.voxels, head(4).voxels, atol=1e-2)
+
+
+def test_the_report_page_pictures_the_alignment(folder, monkeypatch, capsys):
+    page = folder / "out" / "look.html"
+    arguments = ("fuse", folder / "mr.nrrd", folder / "ct.nrrd", "-o", folder / "out/f.nrrd")
+    code, _, error = medfusion(monkeypatch, capsys, *arguments, "--report", page)
+    assert code == 0, error
+    shown = re.findall(r'<img alt="([a-z-]+)" src="data:image/png;base64,', page.read_text())
+    planes = ("axial", "coronal", "sagittal")
+    assert shown == [f"{plane}-{kind}" for plane in planes for kind in ("checkerboard", "edges")]
 
 
 def test_ctrl_c_leaves_no_partial_file(folder):
