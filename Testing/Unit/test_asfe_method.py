@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from MedFusionLib.methods import method_card
 from MedFusionLib.methods.asfe import PRESETS, Architecture, ASFEFusion
 from MedFusionLib.methods.asfe.architecture import from_config
 from MedFusionLib.methods.asfe.experts import SpatialFrequencyExperts
@@ -82,13 +83,13 @@ def test_experts_equal_the_two_softmax_products_they_are_written_from(size) -> N
     assert torch.allclose(layer(maps), naive, atol=1e-5)
 
 
-@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_changes_the_fused_slice_by_less_than_two_thousandths(
-    shipped: ASFE, dtype: torch.dtype
+@pytest.mark.parametrize("precision", method_card("asfe").reduced_precisions)
+def test_an_offered_precision_changes_the_fused_slice_by_less_than_two_thousandths(
+    shipped: ASFE, precision: str
 ) -> None:
     reference, other = F.avg_pool2d(torch.cat(slices(2, 128)), 2).chunk(2)
     exact = shipped.fuse(reference, other)
-    with torch.autocast("cpu", dtype):
+    with torch.autocast("cpu", getattr(torch, precision)):
         rounded = shipped.fuse(reference, other)
     assert (rounded - exact).abs().max() <= 2e-3
 
