@@ -50,8 +50,9 @@ class AdaptiveFrequencyFilter(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         # Spectra span many orders of magnitude, and half-precision FFT does not exist everywhere.
         with torch.autocast(maps.device.type, enabled=False):
-            parts = self._filter(_as_real_maps(torch.fft.rfft2(maps.float())))
-            return torch.fft.irfft2(self.to_complex(parts), s=maps.shape[-2:])
+            # Nested, so that no step's maps outlive the next: each is as large as the image's.
+            filtered = self.to_complex(self._filter(_as_real_maps(torch.fft.rfft2(maps.float()))))
+            return torch.fft.irfft2(filtered, s=maps.shape[-2:])
 
     def _filter(self, parts: Tensor) -> Tensor:
         mixed = torch.relu(self.norm(self.mixing(parts)))

@@ -32,9 +32,17 @@ class FusionModule(nn.Module):
         self.mixture = experts(2 * channels, architecture.experts, architecture.slots)
 
     def forward(self, maps1: Tensor, maps2: Tensor) -> Tensor:
-        spatial = self.spatial(maps1, maps2)
+        return self.mixture(self._both(maps1, maps2))
+
+    def _both(self, maps1: Tensor, maps2: Tensor) -> Tensor:
+        """Spatial and frequency fusion side by side; their own maps end here, before the mixture.
+
+        In channels-last order, in which pixels are tokens already: the mixture copies nothing.
+        """
         frequency = self.frequency1(maps1) + self.frequency2(maps2)
-        return self.mixture(torch.cat([spatial, frequency], dim=1))
+        spatial = self.spatial(maps1, maps2)
+        both = [part.contiguous(memory_format=torch.channels_last) for part in (spatial, frequency)]
+        return torch.cat(both, dim=1)
 
 
 class ASFEFusion(nn.Module):
