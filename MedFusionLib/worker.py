@@ -26,6 +26,8 @@ from MedFusionLib.worker_protocol import ProtocolError, decode, encode
 from MedFusionLib.worker_tasks import Tasks
 
 LOG = logging.getLogger("MedFusion worker")
+NICENESS = 5
+"""By how much the worker stands back behind the interface, in steps of ``nice``."""
 
 
 class Worker:
@@ -126,6 +128,9 @@ def main() -> None:
     if os.name == "posix" and os.getpgid(0) != os.getpid():
         # A group of its own, so that a kill reaches this process and its children, nobody else.
         os.setpgid(0, 0)
+    if os.name == "posix":
+        # The interface comes first when both want the same core.
+        os.nice(NICENESS)
     Worker(requests, answers, Path(sys.argv[1])).run()
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import slicer
 
-from MedFusionLib.slicer_app.mrml import volumeFromNode
+from MedFusionLib.slicer_app.mrml import volumeSeenInNode
 from MedFusionLib.slicer_app.provenance import OTHER_ROLE, REFERENCE_ROLE, dicomMetadata
 from MedFusionLib.volume import Volume
 
@@ -23,7 +23,7 @@ def exportRequest(
         "report": dict(report),
         "folder": str(folder),
     }
-    return {"volume": volumeFromNode(fusedNode)}, values
+    return {"volume": volumeSeenInNode(fusedNode)}, values
 
 
 def sourceMetadata(volumeNode) -> dict[str, str]:

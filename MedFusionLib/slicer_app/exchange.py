@@ -43,7 +43,7 @@ class ExchangeFolder:
         file = self._newName(".npy")
         voxels = volume.voxels
         target = np.lib.format.open_memmap(
-            self.path / file, mode="w+", dtype=voxels.dtype, shape=voxels.shape
+            self.path / file, mode="w+", dtype=_dtypeOf(voxels), shape=voxels.shape
         )
         layers = max(1, BYTES_PER_STEP // max(1, voxels[0].nbytes))
         for first in range(0, len(voxels), layers):
@@ -97,3 +97,8 @@ class ExchangeFolder:
         """Remove the folder and all that is in it."""
         self._written.clear()
         shutil.rmtree(self.path, ignore_errors=True)
+
+
+def _dtypeOf(voxels: np.ndarray) -> np.dtype:
+    """Files are read the same way: float32 holds every intensity that a scanner delivers."""
+    return np.dtype(np.float32) if voxels.dtype == np.float64 else voxels.dtype

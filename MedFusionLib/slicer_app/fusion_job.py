@@ -5,7 +5,7 @@ Nothing in the scene changes before the fused volume has arrived whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from MedFusionLib.errors import InputError, MedFusionError
 from MedFusionLib.methods import DEFAULT_METHOD
 from MedFusionLib.registration_transforms import matrix_of
 from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP
-from MedFusionLib.slicer_app.mrml import fusedNodeFromVolume, volumeFromNode
+from MedFusionLib.slicer_app.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
 from MedFusionLib.slicer_app.scene_facts import betweenNodes, displayedWindow
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.worker_client import WorkerClient
@@ -47,11 +47,19 @@ class FusionRequest:
     score: bool = False
 
     def volumes(self) -> dict[str, Any]:
-        """Copies of the two volumes, by role; raises ``InputError`` for what is no image."""
+        """The two volumes as they are now, not copied, by role.
+
+        Raises ``InputError`` for what is no image.
+        """
         return {
-            "reference": volumeFromNode(self.referenceNode, self.modalities[0]),
-            "other": volumeFromNode(self.otherNode, self.modalities[1]),
+            "reference": volumeSeenInNode(self.referenceNode, self.modalities[0]),
+            "other": volumeSeenInNode(self.otherNode, self.modalities[1]),
         }
+
+    def voxelTimes(self) -> list[int]:
+        """When the voxels of the two volumes were last changed, in VTK's count."""
+        images = [node.GetImageData() for node in (self.referenceNode, self.otherNode)]
+        return [image.GetMTime() if image is not None else 0 for image in images]
 
     def transform(self) -> Any:
         """SimpleITK transform from the reference's space to the other's, None for none."""
@@ -101,12 +109,16 @@ class FusionJob:
         self.error: MedFusionError | None = None
         self._onDone = onDone
         self._onError = onError
+        self._image: Any = None
+        self._voxelTimes = request.voxelTimes()
         self._workerJob = client.submit(
             "fuse",
             request.volumes(),
             onProgress=onProgress,
             onDone=self._onResult,
             onError=self._fail,
+            onWritten=self._refuseChangedVoxels,
+            receive=self._receive,
             transform=request.transform(),
             options=request.fuseOptions(),
             score=request.score,
@@ -131,6 +143,15 @@ class FusionJob:
         """Stop between two batches; a second call stops the process at once."""
         self._workerJob.cancel()
 
+    def _refuseChangedVoxels(self) -> None:
+        if self.request.voxelTimes() != self._voxelTimes:
+            raise InputError(
+                _("A volume was changed while it was handed to the fusion process. Fuse again.")
+            )
+
+    def _receive(self, result: Mapping[str, Any]) -> Iterator[None]:
+        self._image = yield from imageInSteps(result["volume"].voxels)
+
     def _onResult(self, result: Mapping[str, Any]) -> None:
         try:
             self.fusedNode = self._addToScene(result)
@@ -139,7 +160,7 @@ class FusionJob:
             return
         finally:
             # The voxels are in the scene now; a mapped file that is kept takes up the disk.
-            self._workerJob.result = None
+            self._workerJob.result = self._image = None
         self.report = result["report"]
         if self._onDone is not None:
             self._onDone(self.fusedNode, self.report)
@@ -164,6 +185,7 @@ class FusionJob:
             request.otherNode,
             outputNode,
             request.transformNode,
+            self._image,
         )
         if request.alignment in REGISTERED:
             transformNode = showRegistration(result["transform"], request)

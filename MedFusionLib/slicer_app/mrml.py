@@ -6,24 +6,23 @@ reference's grid under the reference's parent transform, so that it moves with t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
 import vtk
-from vtk.util.numpy_support import get_vtk_array_type, numpy_to_vtk
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.modality import with_modality
 from MedFusionLib.painting import GREY_MAXIMUM
+from MedFusionLib.slicer_app.exchange import BYTES_PER_STEP
 from MedFusionLib.slicer_app.geometry import copyNodeGeometry, nodeGeometry, setNodeGeometry
-from MedFusionLib.slicer_app.provenance import (
-    dicomMetadata,
-    placeUnderStudyOf,
-    recordProvenance,
-)
+from MedFusionLib.slicer_app.provenance import placeUnderStudyOf, recordProvenance
+from MedFusionLib.slicer_app.scene_facts import outline
 from MedFusionLib.slicer_app.transforms import referenceToOtherTransform
 from MedFusionLib.volume import Volume
 
@@ -79,18 +78,32 @@ def volumeFromNode(volumeNode, modality: str | None = None) -> Volume:
     the node's name that ``metadata["modality_source"]`` calls a guess. Raises ``InputError`` for a
     node that holds no image: empty, a label map, a tensor or displacement volume, a single slice.
     """
+    seen = volumeSeenInNode(volumeNode, modality)
+    voxels = seen.voxels
+    # Files are read the same way: float32 holds every intensity a scanner delivers.
+    dtype = np.float32 if voxels.dtype == np.float64 else voxels.dtype
+    return replace(seen, voxels=voxels.astype(dtype, copy=True))
+
+
+def volumeSeenInNode(volumeNode, modality: str | None = None) -> Volume:
+    """As ``volumeFromNode``, but with the node's own voxels, which cannot be written through it.
+
+    Costs nothing, whatever the size; a change of the node shows in the volume.
+    """
     _refuseWhatIsNoImage(volumeNode)
-    spacing, origin, directions = nodeGeometry(volumeNode)
-    voxels = _voxels(volumeNode)
-    metadata = {"source": volumeNode.GetName() or "", **dicomMetadata(volumeNode)}
-    volume = Volume(voxels, spacing, origin, directions, metadata=metadata)
-    return with_modality(volume, modality, volumeNode.GetName() or "")
+    name = volumeNode.GetName() or ""
+    known = outline(volumeNode)
+    metadata = {"source": name, **known.metadata}
+    voxels = slicer.util.arrayFromVolume(volumeNode)
+    voxels = voxels[..., :3] if voxels.ndim == 4 else voxels.view()
+    voxels.flags.writeable = False
+    return replace(with_modality(replace(known, metadata=metadata), modality, name), voxels=voxels)
 
 
 def addVolumeNode(scene, volume: Volume, name: str):
     """Add a volume to a scene as a new node with a display node, and return the node."""
     node = scene.AddNewNodeByClass(_classFor(volume), name)
-    _setVoxels(node, volume.voxels)
+    _setImage(node, imageOf(volume.voxels))
     setNodeGeometry(node, volume.spacing, volume.origin, volume.directions)
     node.CreateDefaultDisplayNodes()
     return node
@@ -103,13 +116,15 @@ def fusedNodeFromVolume(
     otherNode,
     outputNode=None,
     transformNode=None,
+    image=None,
 ):
     """Show a fused volume in the reference's scene: in ``outputNode``, or else in a new node.
 
     The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
     window, the provenance of ``report`` and references to the nodes it was made from;
     ``transformNode`` is the one that laid the other volume on the reference, by default the
-    other's parent. An updated node keeps its ID and tells its observers once. Raises
+    other's parent. ``image`` holds the voxels already, where ``imageInSteps`` has made it. An
+    updated node keeps its ID and tells its observers once. Raises
     ``InputError``, with the scene untouched, when the volume or the output node does not fit.
     """
     _refuseOtherGrid(volume, referenceNode)
@@ -122,10 +137,11 @@ def fusedNodeFromVolume(
         outputNode = scene.AddNewNodeByClass(_classFor(volume), scene.GenerateUniqueName(name))
     wasModifying = outputNode.StartModify()
     try:
-        _setVoxels(outputNode, volume.voxels)
+        # The window first: an image without a fixed one is searched through for a good one.
+        showWholeRange(outputNode, volume)
+        _setImage(outputNode, image or imageOf(volume.voxels))
         copyNodeGeometry(referenceNode, outputNode)
         outputNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
-        showWholeRange(outputNode, volume)
         recordProvenance(outputNode, report, referenceNode, otherNode, transformNode)
     finally:
         outputNode.EndModify(wasModifying)
@@ -147,25 +163,39 @@ def _classFor(volume: Volume) -> str:
     return COLOUR_CLASS if volume.is_colour else SCALAR_CLASS
 
 
-def _voxels(volumeNode) -> np.ndarray:
-    voxels = slicer.util.arrayFromVolume(volumeNode)
-    if voxels.ndim == 4:
-        voxels = voxels[..., :3]
-    # Files are read the same way: float32 holds every intensity a scanner delivers.
-    return voxels.astype(np.float32 if voxels.dtype == np.float64 else voxels.dtype, copy=True)
+def imageInSteps(voxels: np.ndarray) -> Generator[None, None, vtk.vtkImageData]:
+    """Copy voxels, (K, J, I) or (K, J, I, 3), into an image of VTK, a few layers with each step.
 
-
-def _setVoxels(volumeNode, voxels: np.ndarray) -> None:
-    """A new image at once, so that no observer ever sees half of the old one."""
-    components = voxels.shape[3] if voxels.ndim == 4 else 1
-    flat = np.ascontiguousarray(voxels).reshape(-1, components)
+    The iteration's return value is the image. A large volume takes longer to copy than an
+    interface may stand still.
+    """
     image = vtk.vtkImageData()
     image.SetDimensions(*reversed(voxels.shape[:3]))
-    scalars = numpy_to_vtk(flat, deep=True, array_type=get_vtk_array_type(flat.dtype))
-    image.GetPointData().SetScalars(scalars)
+    components = voxels.shape[3] if voxels.ndim == 4 else 1
+    image.AllocateScalars(get_vtk_array_type(voxels.dtype), components)
+    target = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(voxels.shape)
+    layers = max(1, BYTES_PER_STEP // max(1, voxels[0].nbytes))
+    for first in range(0, len(voxels), layers):
+        target[first : first + layers] = voxels[first : first + layers]
+        yield
+    return image
+
+
+def imageOf(voxels: np.ndarray) -> vtk.vtkImageData:
+    """The image of ``imageInSteps`` at once."""
+    steps = imageInSteps(voxels)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _setImage(volumeNode, image: vtk.vtkImageData) -> None:
+    """A new image at once, so that no observer ever sees half of the old one."""
     volumeNode.SetAndObserveImageData(image)
     volumeNode.StorableModified()
-    if components == 3:
+    if image.GetNumberOfScalarComponents() == 3:
         volumeNode.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeColorRGB)
 
 

@@ -26,7 +26,7 @@ from MedFusionLib.slicer_app.panel_state import (
 from MedFusionLib.slicer_app.panel_views import ViewSection
 from MedFusionLib.slicer_app.scene_facts import isColour, relation, volumeFacts
 from MedFusionLib.slicer_app.slice_preview import SlicePreview
-from MedFusionLib.slicer_app.torch_setup import torchVersion
+from MedFusionLib.slicer_app.torch_setup import torchInstalled
 from MedFusionLib.slicer_app.translation import _
 
 MOVED_MILLISECONDS = 300
@@ -128,7 +128,7 @@ class Panel(VTKObservationMixin):
             hasTransform=parameters.alignmentTransform is not None,
             colour=parameters.colour,
             force=parameters.force,
-            torchInstalled=torchVersion() is not None,
+            torchInstalled=torchInstalled(),
             deviceWarning=self._deviceWarning,
         )
 
@@ -176,7 +176,7 @@ class Panel(VTKObservationMixin):
 
     def askForDevices(self) -> None:
         """Let the worker say what it can run on; the panel goes on meanwhile."""
-        if torchVersion() is not None and not self.logic.devicesKnown:
+        if torchInstalled() and not self.logic.devicesKnown:
             self.logic.describeDevices(self._onDevices)
 
     def _onDevices(self, described) -> None:
@@ -203,8 +203,9 @@ class Panel(VTKObservationMixin):
     def onApplyButton(self) -> None:
         """Start a run, or stop the one in progress."""
         if self._job is not None:
-            self._job.cancel()
             self._setJobState(running=True, cancelling=True)
+            # A second Cancel ends the run before it returns.
+            self._job.cancel()
             return
         self.stopPreview()
         with slicer.util.tryWithErrorDisplay(_("The fusion could not start.")):
@@ -271,12 +272,17 @@ class Panel(VTKObservationMixin):
             if parameters.alignment in (AlignmentChoice.RIGID, AlignmentChoice.AFFINE):
                 parameters.alignmentTransform = found
             self.quality.setReport(fusedNode, report)
-            self.views.onFused(fusedNode)
+            # In a turn of its own, so that the interface lives between the two.
+            qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
         seconds = report["seconds"]["total"]
         self.ui.progressLabel.text = _("Done in {seconds} s on {device}.").format(
             seconds=f"{seconds:.1f}", device=report["device_title"]
         )
         self._setJobState()
+
+    def _showFused(self, fusedNode) -> None:
+        if fusedNode.GetScene() is not None and self._parameters is not None:
+            self.views.onFused(fusedNode)
 
     def _onError(self, error: MedFusionError) -> None:
         self._job = None

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import slicer
@@ -17,12 +19,11 @@ class MissingPackageError(MedFusionError):
     """A package is not installed, and the user did not want it or it could not be had."""
 
 
-def torchVersion() -> str | None:
-    """Version of the installed torch, without importing it; None when there is none."""
-    try:
-        return version("torch")
-    except PackageNotFoundError:
-        return None
+def torchInstalled() -> bool:
+    """Whether torch can be imported, without importing it; quick enough for every refresh."""
+    spec = find_spec("torch")
+    # An uninstalled package may leave its empty folder behind, which has no origin.
+    return spec is not None and spec.origin is not None
 
 
 def ensureTorch() -> bool:
@@ -30,7 +31,7 @@ def ensureTorch() -> bool:
 
     Raises ``MissingPackageError`` when the extension is missing or the user declines.
     """
-    if torchVersion() is not None:
+    if torchInstalled():
         return False
     try:
         import PyTorchUtils
@@ -45,6 +46,7 @@ def ensureTorch() -> bool:
     installed = logic.installTorch(askConfirmation=True, torchVersionRequirement=TORCH_REQUIREMENT)
     if installed is None:
         raise MissingPackageError(_("Fusion needs PyTorch, which was not installed."))
+    importlib.invalidate_caches()
     return True
 
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,11 @@ class Job:
     def __init__(self, client: WorkerClient, number: int, callbacks: Sequence[Callable]) -> None:
         self._client = client
         self.number = number
-        self.onProgress, self._onDone, self._onError = callbacks
+        self.onProgress, self._onDone, self._onError, self.onWritten, self.receive = callbacks
         self.volumes: list[Volume] = []
         self.running = True
         self.cancelling = False
+        self.receiving = False
         self.result: dict[str, Any] | None = None
         self.error: MedFusionError | None = None
 
@@ -68,6 +69,11 @@ class Job:
 
 def _ignore(*arguments: Any) -> None:
     """For callers that do not ask to be told."""
+
+
+def _receiveAtOnce(result: dict[str, Any]) -> Iterator[None]:
+    """For callers to whom the result is as good as it comes."""
+    return iter(())
 
 
 class WorkerClient:
@@ -103,6 +109,8 @@ class WorkerClient:
         onProgress: Callable[[int, int, str], None] | None = None,
         onDone: Callable[[dict[str, Any]], None] | None = None,
         onError: Callable[[MedFusionError], None] | None = None,
+        onWritten: Callable[[], None] | None = None,
+        receive: Callable[[dict[str, Any]], Iterator[None]] | None = None,
         transform: Any = None,
         **values: Any,
     ) -> Job:
@@ -113,11 +121,17 @@ class WorkerClient:
         read-only voxels.
         ``onError`` gets an error whose text is a sentence for the user (``Cancelled`` after a
         cancel). Exactly one of the two is called, never before ``submit`` has returned.
+
+        The volumes are written in small steps between other events; ``onWritten`` is called after
+        the last one and may raise a ``MedFusionError`` when they were changed meanwhile.
+        ``receive(result)`` takes a large result in such steps as well, one with each step of the
+        iterator that it returns, before ``onDone``; a cancel or the process's end stops it.
         """
         if self._session is None:
             self._session = _Session(self, self._makeChild(), self._command)
         self._count += 1
-        job = Job(self, self._count, [f or _ignore for f in (onProgress, onDone, onError)])
+        callbacks = [f or _ignore for f in (onProgress, onDone, onError, onWritten)]
+        job = Job(self, self._count, [*callbacks, receive or _receiveAtOnce])
         job.volumes = list(volumes.values())
         self._jobs[job.number] = job
         self._session.hand(job, {"id": job.number, "do": do, **values}, volumes, transform)
@@ -142,6 +156,9 @@ class WorkerClient:
     def cancel(self, job: Job) -> None:
         """See ``Job.cancel``."""
         if not job.running or self._session is None:
+            return
+        if job.receiving:
+            self.end(job, None, Cancelled(CANCELLED))
             return
         if job.cancelling:
             self._killFor(job)
@@ -178,14 +195,32 @@ class WorkerClient:
         if message["event"] == "progress":
             job.onProgress(message["done"], message["total"], message["message"])
         elif message["event"] == "error":
-            self._finish(job, None, _error(message))
+            self.end(job, None, _error(message))
         elif message["event"] == "result":
             fields = {key: message[key] for key in message if key not in ("v", "id", "event")}
-            self._finish(job, fields, None)
+            self._receive(session, job, fields)
 
-    def _finish(
-        self, job: Job, result: dict[str, Any] | None, error: MedFusionError | None
-    ) -> None:
+    def _receive(self, session: _Session, job: Job, result: dict[str, Any]) -> None:
+        """Let the job take its result step by step, then end it."""
+        job.receiving = True
+        steps = job.receive(result)
+
+        def step() -> None:
+            if not job.running:
+                return
+            try:
+                next(steps)
+            except StopIteration:
+                self.end(job, result, None)
+            except MemoryError:
+                self.end(job, None, WorkerError("The memory does not suffice for the result."))
+            else:
+                session.child.later(0, step)
+
+        step()
+
+    def end(self, job: Job, result: dict[str, Any] | None, error: MedFusionError | None) -> None:
+        """One job has ended; the process lives on."""
         session = self._session
         del self._jobs[job.number]
         try:
@@ -193,7 +228,7 @@ class WorkerClient:
         finally:
             if session is not None and session is self._session:
                 waiting = [volume for other in self._jobs.values() for volume in other.volumes]
-                session.tidy([*job.volumes, *waiting])
+                session.tidy(job, [*job.volumes, *waiting])
 
     def onFailure(self, session: _Session, sentence: str) -> None:
         """The process is gone, or says what nobody understands."""
@@ -213,7 +248,7 @@ class _Session:
         self.child = child
         self.processId: int | None = None
         self._ended = False
-        self._resultFile: str | None = None
+        self._resultFiles: dict[int, str] = {}
         self._buffer, self._logBuffer = LineBuffer(), LineBuffer()
         self._folder = ExchangeFolder()
         child.onOutput = self._onOutput
@@ -233,6 +268,9 @@ class _Session:
                 next(steps)
             except StopIteration:
                 return
+            except MedFusionError as error:
+                self._client.end(job, None, error)
+                return
             except OSError as error:
                 reason = f"{error.strerror or error}"
                 self._fail(f"The volumes could not be written for the fusion process: {reason}.")
@@ -244,6 +282,7 @@ class _Session:
     def _handSteps(self, job: Job, request, volumes, transform):
         for volume in volumes.values():
             yield from self._folder.write(volume)
+        job.onWritten()
         messages = {role: self._folder.message(volume) for role, volume in volumes.items()}
         file = self._folder.writeTransform(transform)
         self.send({**request, **messages, "transform": file})
@@ -259,15 +298,15 @@ class _Session:
     def _opened(self, message: dict[str, Any]) -> dict[str, Any]:
         if message["event"] == "result":
             if message.get("volume"):
-                self._resultFile = message["volume"]["file"]
+                self._resultFiles[message["id"]] = message["volume"]["file"]
                 message["volume"] = self._folder.open(message["volume"])
             if message.get("transform"):
                 message["transform"] = self._folder.readTransform(message["transform"])
         return message
 
-    def tidy(self, volumes: list[Volume]) -> None:
-        """Remove the last result's file, and all written volumes but these."""
-        self._folder.remove(self._resultFile)
+    def tidy(self, job: Job, volumes: list[Volume]) -> None:
+        """Remove the file of a job's result, and all written volumes but these."""
+        self._folder.remove(self._resultFiles.pop(job.number, None))
         self._folder.keepOnly(volumes)
 
     def end(self) -> None:

@@ -107,6 +107,16 @@ def test_a_second_run_updates_the_same_node(client, pair, scene):
     assert scene.GetNumberOfNodes() == count
 
 
+def test_a_volume_that_changes_while_it_is_handed_over_is_refused(client, pair, scene):
+    count = scene.GetNumberOfNodes()
+    job = FusionJob(client, request(pair))
+    slicer.util.updateVolumeFromArray(pair[1], smooth(3))
+    with pytest.raises(InputError, match="was changed while"):
+        finish(client, job)
+    assert scene.GetNumberOfNodes() == count
+    assert finish(client, FusionJob(client, request(pair))) is not None
+
+
 def test_a_cancelled_run_leaves_the_scene_as_it_was(client, pair, scene):
     count, errors = scene.GetNumberOfNodes(), []
     job = FusionJob(client, request(pair), onError=errors.append)

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 FOLDERS = ("MedFusion", "MedFusionLib")
+SAMPLE_FILES = {"Sample_MR_T1.nrrd", "Sample_FDG_PET.nrrd", "NOTICE.md"}
 
 
 def git_files(repository: Path, folder: str) -> set[str]:
@@ -73,6 +74,8 @@ def test_the_script_writes_new_files_into_the_lists_and_takes_gone_ones_out(repo
 # Slicer's own macros need a built Slicer. This one does with a list of scripts and resources what
 # Slicer documents: it installs them under the module folder, WITH_SUBDIR under the folder's name.
 STAND_IN = """
+set(Slicer_QTSCRIPTEDMODULES_LIB_DIR built-modules)
+set(Slicer_INSTALL_QTSCRIPTEDMODULES_LIB_DIR modules)
 macro(slicerMacroBuildScriptedModule)
   cmake_parse_arguments(MY "WITH_SUBDIR;WITH_GENERIC_TESTS" "NAME" "SCRIPTS;RESOURCES" ${ARGN})
   if(MY_UNPARSED_ARGUMENTS)
@@ -114,4 +117,10 @@ def test_an_installed_extension_holds_every_tracked_file(repository, tmp_path):
     modules = installed / "modules"
     found = {str(path.relative_to(modules)) for path in modules.rglob("*") if path.is_file()}
     package = {f"MedFusionLib/{name}" for name in git_files(repository, "MedFusionLib")}
-    assert found == git_files(repository, "MedFusion") | package
+    sample = {f"Resources/SampleData/{name}" for name in SAMPLE_FILES}
+    assert found == git_files(repository, "MedFusion") | package | sample
+    built = build / "built-modules" / "Resources" / "SampleData"
+    for folder in (built, modules / "Resources" / "SampleData"):
+        for name in SAMPLE_FILES:
+            original = repository / "Resources" / "SampleData" / name
+            assert (folder / name).read_bytes() == original.read_bytes()

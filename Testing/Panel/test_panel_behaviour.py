@@ -210,6 +210,16 @@ def test_a_cancelled_run_gives_the_panel_and_the_scene_back(panel):
     assert panel.ui.inputsCollapsibleButton.enabled
 
 
+def test_a_second_cancel_stops_the_process_and_gives_the_panel_back_at_once(panel):
+    panel.choosePair()
+    panel.apply()
+    for _ in range(2):
+        panel.apply()
+    assert panel.ui.applyButton.text == "&Apply"
+    assert "cancelled" in panel.ui.progressLabel.text
+    panel.applyAndWait()
+
+
 def test_a_killed_process_gives_one_sentence_and_the_next_run_works(panel):
     panel.choosePair()
     panel.apply()

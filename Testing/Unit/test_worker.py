@@ -75,7 +75,7 @@ def gone(processId: int) -> bool:
     return False
 
 
-def pump(client, condition, seconds: float = 20.0) -> None:
+def pump(client, condition, seconds: float = 60.0) -> None:
     end = time.monotonic() + seconds
     while not condition() and time.monotonic() < end:
         client.processEvents(0.02)
@@ -104,6 +104,42 @@ def test_progress_counts_every_slice(client):
     client.wait(submit(client, onProgress=lambda done, total, message: seen.append((done, total))))
     assert seen == sorted(seen)
     assert seen[-1] == (12, 12)
+
+
+def test_a_large_result_is_taken_in_steps_between_other_events(client):
+    steps, others, results = [], [], []
+
+    def receive(result):
+        for step in range(3):
+            # What waits meanwhile, as an interface does, has its turn after each step.
+            client.submit("describe", {}, onDone=lambda found: others.append(len(steps)))
+            steps.append(result["volume"].voxels[step])
+            yield
+
+    job = submit(client, receive=receive, onDone=results.append)
+    client.wait(job)
+    assert len(steps) == 3
+    assert len(results) == 1
+    pump(client, lambda: len(others) == 3)
+    assert not list(client.folder.glob("fused-*"))
+
+
+def test_a_run_can_be_cancelled_while_its_result_is_taken(client):
+    errors, results = [], []
+
+    def receive(result):
+        while True:
+            yield
+
+    job = submit(client, receive=receive, onDone=results.append, onError=errors.append)
+    pump(client, lambda: job.receiving)
+    job.cancel()
+    assert [type(error) for error in errors] == [Cancelled]
+    assert not job.running
+    processId = client.processId
+    assert client.wait(submit(client))["report"]["slices"] == 12
+    assert client.processId == processId
+    assert results == []
 
 
 def test_a_transform_reaches_the_worker_linear_or_not(client):
