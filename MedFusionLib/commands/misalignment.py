@@ -22,7 +22,7 @@ def misalignment_command(
     ),
     split: str = typer.Option("dev", help="Split of the table to use, or all."),
     sets: str = typer.Option("all", help="Sets to use, with commas between, or all."),
-    per_set: int = typer.Option(5, min=1, help="Pairs of each set, evenly spaced through it."),
+    per_set: int = typer.Option(3, min=1, help="Pairs of each set, evenly spaced through it."),
     errors: str = typer.Option("0,1,2,4", help="Misalignments in mm, with commas between."),
     pixel_mm: float = typer.Option(0.9, min=0.01, help="Width of a pixel in mm."),
     methods: str = typer.Option("all", help="Methods, with commas between, or all."),
@@ -41,7 +41,9 @@ def misalignment_command(
         refuse_unwritable_folder(json_file.parent)
     names = list(method_names()) if methods == "all" else _listed(methods)
     chosen = spread_pairs(of_sets(read_pairs(pairs, split), sets), per_set)
-    study = Study(chosen, [_millimetres(text) for text in _listed(errors)], pixel_mm)
+    # The aligned pair comes first whatever was asked: all else is compared with it.
+    lengths = sorted({0.0, *map(_millimetres, _listed(errors))})
+    study = Study(chosen, lengths, pixel_mm)
     used = choose_device(device)
     with progress_bar(quiet) as progress:
         figures = run_study(

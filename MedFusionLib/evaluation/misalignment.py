@@ -39,6 +39,9 @@ PIXEL_MM = 0.9
 DIRECTIONS = 2
 """At right angles, and turned from pair to pair, so that few pairs cover all directions."""
 GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
+HALF_A_PIXEL = (0.5, 0.5)
+"""By which both images of a pair are moved together first: interpolation makes new grey values,
+which raise MI, and must not be there with an error and missing without."""
 TRUE_PLACE, AS_GIVEN = "true place", "as given"
 JUDGED_AGAINST = (TRUE_PLACE, AS_GIVEN)
 MEASURES = (
@@ -129,13 +132,18 @@ def _scores(
     device: torch.device,
     precision: str,
 ) -> Iterator[dict[str, Any]]:
+    true = replace(
+        aligned,
+        reference=moved(aligned.reference, HALF_A_PIXEL),
+        other=moved(aligned.other, HALF_A_PIXEL),
+    )
     for error in study.errors_mm:
-        ways = shifts(error, study.pixel_mm, number) if error else [(0.0, 0.0)]
-        for way in ways:
-            given = replace(aligned, other=moved(aligned.other, way)) if error else aligned
+        for way in shifts(error, study.pixel_mm, number) if error else [(0.0, 0.0)]:
+            start = (way[0] + HALF_A_PIXEL[0], way[1] + HALF_A_PIXEL[1])
+            given = replace(true, other=moved(aligned.other, start))
             fused = fused_grey(method, given, device, precision)
             picture = coloured(fused, given.other)
-            for name, judge in zip(JUDGED_AGAINST, (aligned, given), strict=True):
+            for name, judge in zip(JUDGED_AGAINST, (true, given), strict=True):
                 values = score(fused, picture, judge)
                 yield {
                     "set": aligned.pair.set_name,

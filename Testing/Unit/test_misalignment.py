@@ -110,12 +110,13 @@ def test_scores_are_those_of_the_fused_image_against_the_true_and_the_given_plac
     pair = read_pairs(table, "dev")[0]
     rows = study([pair], errors_mm=(0.0, 3.0), pixel_mm=1.5)["rows"]
     other = np.array(Image.open(pair.other))
+    mr, there = (moved(image, (0.5, 0.5)) for image in (MR, other))
     expected = {TRUE_PLACE: [], AS_GIVEN: []}
-    for shift in shifts(3.0, 1.5, 0):
-        given = moved(other, shift)
-        fused = np.rint((MR.astype(float) + given) / 2)
-        for against, true in ((TRUE_PLACE, other), (AS_GIVEN, given)):
-            stacks = (torch.from_numpy(np.asarray(one, float))[None] for one in (fused, MR, true))
+    for down, right in shifts(3.0, 1.5, 0):
+        given = moved(other, (down + 0.5, right + 0.5))
+        fused = np.rint((mr.astype(float) + given) / 2)
+        for against, true in ((TRUE_PLACE, there), (AS_GIVEN, given)):
+            stacks = (torch.from_numpy(np.asarray(one, float))[None] for one in (fused, mr, true))
             expected[against].append({n: float(v) for n, v in all_metrics(*stacks).items()})
     for against, values in expected.items():
         (row,) = (r for r in rows if r["against"] == against and r["error_mm"] == 3.0)
