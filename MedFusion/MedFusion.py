@@ -107,6 +107,10 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        self.addObserver(
+            slicer.mrmlScene, slicer.mrmlScene.StartImportEvent, self.onSceneStartImport
+        )
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         self.initializeParameterNode()
 
@@ -145,6 +149,16 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onSceneEndClose(self, caller, event):
         """Called just after the scene is closed."""
+        if self.parent.isEntered:
+            self.initializeParameterNode()
+
+    def onSceneStartImport(self, caller, event):
+        """Called before a scene is loaded: its choices name nodes that are not there yet, which
+        the selectors would answer with choosing none."""
+        self.setParameterNode(None)
+
+    def onSceneEndImport(self, caller, event):
+        """Called after a scene was loaded."""
         if self.parent.isEntered:
             self.initializeParameterNode()
 

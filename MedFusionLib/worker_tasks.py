@@ -87,7 +87,7 @@ class Tasks:
         result = fuse(reference, other, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
         if request.get("score"):
-            progress(report["slices"], report["slices"], "Measuring the fused slices")
+            progress(0, 0, "Measuring the fused slices")
             self._measure(reference, result, report)
         self._pictures = quality_pictures(reference, result.aligned_other)
         self._pictured = json.loads(encode({"report": report}))["report"]

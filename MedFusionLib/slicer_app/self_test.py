@@ -64,6 +64,24 @@ def fusedVolumeSurvivesASavedScene(case, logic) -> None:
         slicer.mrmlScene.Clear()
 
 
+def choicesComeBack(case, logic) -> None:
+    """The panel's choices are the same after its scene was saved and loaded again."""
+    slicer.util.selectModule("MedFusion")
+    widget = slicer.util.getModuleWidget("MedFusion")
+    names = [node.GetName() for node in _samplePair()]
+    widget.initializeParameterNode()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "scene.mrb")
+        case.assertTrue(slicer.util.saveScene(path))
+        slicer.mrmlScene.Clear()
+        slicer.util.loadScene(path)
+    parameters = widget.logic.getParameterNode()
+    chosen = (parameters.referenceVolume, parameters.otherVolume)
+    case.assertEqual([node.GetName() for node in chosen], names)
+    case.assertTrue(widget.ui.applyButton.enabled)
+    slicer.mrmlScene.Clear()
+
+
 def cancelledRun(case, logic) -> None:
     """A cancelled run leaves the scene as it was, and the next one works."""
     referenceNode, otherNode = _samplePair()
@@ -112,7 +130,14 @@ def stoppedProcess(case, logic) -> None:
     case.assertFalse(folder.exists())
 
 
-TESTS = (wholeWay, fusedVolumeSurvivesASavedScene, cancelledRun, closedScene, stoppedProcess)
+TESTS = (
+    wholeWay,
+    fusedVolumeSurvivesASavedScene,
+    choicesComeBack,
+    cancelledRun,
+    closedScene,
+    stoppedProcess,
+)
 
 
 def _samplePair():
