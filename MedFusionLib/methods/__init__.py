@@ -126,6 +126,16 @@ _CARDS = (
         module="MedFusionLib.methods.dmfnet",
         reduced_precisions=("float16",),
     ),
+    MethodCard(
+        name="live",
+        kind="learned",
+        summary="Small network that has learned from asfe: for live preview and without a GPU.",
+        modalities=ALL_MODALITIES,
+        parameters=93_420,
+        licence="Apache-2.0",
+        paper="-",
+        module="MedFusionLib.methods.live",
+    ),
 )
 
 DEFAULT_METHOD = "pyramid"

@@ -12,7 +12,7 @@ from MedFusionLib.methods.dmfnet.losses import gradient_loss, intensity_loss, st
 from MedFusionLib.training import losses
 from MedFusionLib.training.asfe_losses import Loss
 
-EDGE_GAIN = 1.2
+EDGE_GAIN = 1.3
 """How much steeper than the stronger source's the fused edges should be."""
 
 SMALLEST_DISTANCE = 1e-3
@@ -45,8 +45,8 @@ def faithful_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, 
         "gradient": 300 * squared_gradient_distance(fused, reference, other),
         "similarity": 3 * (2 - torch.stack(similarities).sum()),
         "edges": 4 * (1 - losses.edge_preservation(fused, reference, other).mean()),
-        "information": 1.5 * (2 - torch.stack(information).sum()),
-        "differences": 0.5 * (2 - losses.difference_correlation(fused, reference, other).mean()),
+        "information": 2 * (2 - torch.stack(information).sum()),
+        "differences": 0.9 * (2 - losses.difference_correlation(fused, reference, other).mean()),
     }
 
 

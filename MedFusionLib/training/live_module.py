@@ -76,7 +76,7 @@ class LiveTraining(lightning.LightningModule):
 def imitation(fused: Tensor, taught: Tensor) -> dict[str, Tensor]:
     """Distance of values and of derivatives to the teacher's slices, mean over the batch."""
     return {
-        "taught values": 20 * losses.mean_absolute(fused - taught).mean(),
+        "taught values": 50 * losses.mean_absolute(fused - taught).mean(),
         "taught edges": 20 * losses.gradient_distance(fused, taught, taught).mean(),
     }
 

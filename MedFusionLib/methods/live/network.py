@@ -39,7 +39,7 @@ class LiveFusion(nn.Module):
 
     stride = FOLD * 4
 
-    def __init__(self, widths: tuple[int, int, int] = (16, 24, 32)) -> None:
+    def __init__(self, widths: tuple[int, int, int] = (24, 32, 48)) -> None:
         super().__init__()
         fine, middle, coarse = widths
         self.widths = (fine, middle, coarse)

@@ -1,0 +1,86 @@
+"""The live method: small, fast to fetch, and harmless to empty space."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from MedFusionLib.errors import WeightsError
+from MedFusionLib.methods import method_card
+from MedFusionLib.methods.live import LiveFusion, create
+from MedFusionLib.methods.live.method import Live, save_network
+from MedFusionLib.slices import fuse_slices
+from MedFusionLib.training.live_module import fresh_network
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def shipped() -> Live:
+    return create(CPU)
+
+
+def slices(count: int, height: int = 70, width: int = 53) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    reference, other = torch.rand(2, count, 1, height, width, generator=generator)
+    reference[..., :16] = other[..., :16] = 0
+    return reference, other
+
+
+def test_it_is_as_small_as_promised() -> None:
+    network = LiveFusion().eval()
+    assert sum(parameter.numel() for parameter in network.parameters()) <= 100_000
+    image = torch.rand(1, 1, 256, 256)
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
+        network(image, image)
+    assert counter.get_total_flops() <= 4e9
+
+
+def test_its_card_tells_its_size() -> None:
+    counted = sum(parameter.numel() for parameter in LiveFusion().parameters())
+    assert method_card("live").parameters == counted
+
+
+def test_a_slice_of_any_size_gives_the_same_result_alone_and_in_a_batch(shipped: Live) -> None:
+    reference, other = slices(3)
+    together = fuse_slices(shipped, reference, other)
+    assert together.shape == reference.shape
+    for index in range(3):
+        alone = fuse_slices(shipped, reference[index : index + 1], other[index : index + 1])
+        assert torch.allclose(alone, together[index : index + 1], atol=1e-5)
+
+
+def test_empty_space_stays_exactly_black(shipped: Live) -> None:
+    fused = fuse_slices(shipped, *slices(1))
+    assert fused[..., :16].abs().max() == 0
+    assert fused.min() >= 0 and fused.max() <= 1
+
+
+def test_an_untrained_network_weighs_every_place_alike() -> None:
+    # A shift of the slice by one fold shifts the result: nothing depends on the place yet.
+    reference, other = slices(1, 64, 64)
+    method = Live(fresh_network(), "", CPU)
+    fused = method.fuse(reference, other)
+    moved = method.fuse(reference.roll(8, dims=2), other.roll(8, dims=2))
+    inner = (..., slice(24, 40), slice(24, 40))
+    assert torch.allclose(moved[inner], fused.roll(8, dims=2)[inner], atol=1e-6)
+
+
+def test_a_weight_file_gives_the_same_slices_back(tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = LiveFusion((4, 6, 8))
+    save_network(network, tmp_path / "live.safetensors")
+    images = slices(1, 64, 64)
+    again = create(CPU, weights=tmp_path / "live.safetensors").fuse(*images)
+    assert torch.equal(again, Live(network, "", CPU).fuse(*images))
+
+
+def test_weights_of_other_widths_are_refused(tmp_path: Path) -> None:
+    network = LiveFusion((4, 6, 8))
+    network.widths = (4, 6, 10)
+    save_network(network, tmp_path / "live.safetensors")
+    with pytest.raises(WeightsError, match="do not fit"):
+        create(CPU, weights=tmp_path / "live.safetensors")
