@@ -10,14 +10,14 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from MedFusionLib.device import autocast, choose_device, choose_precision
-from MedFusionLib.methods import FusionMethod, create_method
+from MedFusionLib.device import autocast, choose_device, computed_precision
+from MedFusionLib.evaluation.peak_memory import peak_beyond, start_memory
+from MedFusionLib.methods import FusionMethod, create_method, method_card
 from MedFusionLib.slices import fuse_slices
 
 SHORTEST_TIMING = 0.05
@@ -25,9 +25,6 @@ SHORTEST_TIMING = 0.05
 blurs."""
 MATRIX_SIZE = 2048
 MATRIX_REPEATS = 5
-PROCESS_STATUS = Path("/proc/self/status")
-PEAK_RESET = Path("/proc/self/clear_refs")
-"""Writing 5 here lets Linux count the peak anew (proc(5))."""
 
 
 def measure(setting: dict[str, Any]) -> dict[str, Any]:
@@ -40,9 +37,9 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
     `matrix_flop_per_second` (measured here, 2048x2048) and `threads`.
     """
     device = choose_device(setting["device"]).device
-    precision = choose_precision(setting["precision"], device)
+    precision = _precision(setting, device)
     slices = _slices(setting, device)
-    start = _start_memory(device)
+    start = start_memory(device)
     method = create_method(setting["method"], device)
 
     def run() -> None:
@@ -56,7 +53,7 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
         "precision": precision,
         "threads": torch.get_num_threads(),
         "seconds_per_slice": [seconds / setting["batch"] for seconds in times],
-        "peak_bytes": _peak_beyond(start, device),
+        "peak_bytes": peak_beyond(start, device),
         "flop_per_slice": count_flop(method, slices, precision, device),
         "matrix_flop_per_second": _matrix_speed(precision, device),
     }
@@ -66,10 +63,15 @@ def fuse_once(setting: dict[str, Any]) -> dict[str, Any]:
     """Make the method and fuse one batch: what a whole process does, for `--against`."""
     device = choose_device(setting["device"]).device
     method = create_method(setting["method"], device)
-    with autocast(choose_precision(setting["precision"], device), device):
+    with autocast(_precision(setting, device), device):
         fuse_slices(method, *_slices(setting, device))
     _synchronise(device)
     return setting
+
+
+def _precision(setting: dict[str, Any], device: torch.device) -> str:
+    offered = method_card(setting["method"]).reduced_precisions
+    return computed_precision(setting["precision"], device, offered)
 
 
 def _slices(setting: dict[str, Any], device: torch.device) -> tuple[Tensor, Tensor]:
@@ -115,33 +117,6 @@ def _synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
     elif device.type == "mps":
         torch.mps.synchronize()
-
-
-def _start_memory(device: torch.device) -> int | None:
-    """Bytes held now; the counters of the peak start again here."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
-        return torch.cuda.memory_allocated(device)
-    if not PEAK_RESET.exists():
-        return None
-    PEAK_RESET.write_text("5", encoding="ascii")
-    return _status_bytes("VmRSS")
-
-
-def _peak_beyond(start: int | None, device: torch.device) -> int | None:
-    if start is None:
-        return None
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) - start
-    return _status_bytes("VmHWM") - start
-
-
-def _status_bytes(field: str) -> int:
-    """A memory figure of this process, as Linux tells it in kB."""
-    for line in PROCESS_STATUS.read_text(encoding="ascii").splitlines():
-        if line.startswith(field + ":"):
-            return int(line.split()[1]) * 1024
-    raise OSError(f"{PROCESS_STATUS} does not tell {field}.")
 
 
 def count_flop(
