@@ -49,6 +49,20 @@ def test_a_slice_gives_the_same_result_in_any_batch(name):
     assert torch.allclose(together[1:2], alone, atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [(name, one) for name, card in METHODS.items() for one in card.reduced_precisions],
+)
+def test_an_offered_precision_keeps_a_smooth_slice_within_the_promised_limit(name, precision):
+    reference, other = pair(seed=4, count=1, height=128, width=128)
+    method = create_method(name)
+    smooth = [torch.nn.functional.avg_pool2d(image, 2) for image in (reference, other)]
+    exact = fuse_slices(method, *smooth)
+    with torch.autocast("cpu", getattr(torch, precision)):
+        rounded = fuse_slices(method, *smooth)
+    assert 0 < (rounded - exact).abs().max() <= 5e-3
+
+
 def test_average_and_maximum_are_numpys():
     reference, other = pair()
     one, two = reference.numpy(), other.numpy()
