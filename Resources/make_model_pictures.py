@@ -7,6 +7,7 @@ that lies 8 mm too far to the patient's left.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -27,10 +28,17 @@ HEIGHT_SHARE = 0.55
 """Where the slice is taken, from the feet (0) to the head (1)."""
 
 
+def axial_slab(volume: Volume) -> Volume:
+    """Three slices of an upright volume (K along the body); the pictures show the middle one."""
+    k = round(HEIGHT_SHARE * len(volume.voxels)) - 1
+    step = k * volume.spacing[2] * volume.direction_matrix[:, 2]
+    origin = tuple(float(value) for value in np.add(volume.origin, step))
+    return replace(volume, voxels=volume.voxels[k : k + 3], origin=origin)
+
+
 def shown(volume: Volume) -> np.ndarray:
-    """The axial slice as uint8 (H, W, 3), front of the head at the top."""
-    stack = slice_stack(volume.voxels, volume.direction_matrix, "axial")
-    voxels = stack[round(HEIGHT_SHARE * len(stack))]
+    """The middle slice of a slab as uint8 (H, W, 3), front of the head at the top."""
+    voxels = slice_stack(volume.voxels, volume.direction_matrix, "axial")[1]
     if volume.is_colour:
         return voxels
     unit = choose_window(volume, None).to_unit(voxels)
@@ -48,7 +56,7 @@ def misplaced(transform: sitk.Transform) -> sitk.Transform:
 
 def picture(method: str) -> Image.Image:
     """Four panels side by side for one method."""
-    reference = read_volume(SAMPLE / "Sample_MR_T1.nrrd", "MR")
+    reference = axial_slab(read_volume(SAMPLE / "Sample_MR_T1.nrrd", "MR"))
     other = read_volume(SAMPLE / "Sample_FDG_PET.nrrd", "PET")
     transform = sitk.ReadTransform(str(SAMPLE / "true_transform.tfm"))
     right = fuse(reference, other, method, transform)
