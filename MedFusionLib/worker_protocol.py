@@ -19,7 +19,8 @@ Requests (``"do"``):
     the result). Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
 ``preview``
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
-    reference's grid, one slice thick) and ``index``, the slice's place in its stack.
+    reference's grid, one slice thick), ``index``, the slice's place in its stack, and ``seconds``
+    that fusing it took.
 ``save_report``
     ``report``, ``path`` (absolute, .html or .json). Result: nothing.
 ``export_dicom``

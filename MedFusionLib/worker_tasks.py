@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -131,8 +132,10 @@ class Tasks:
                 options,
             )
             self._preview_key = key
+        begin = time.perf_counter()
         layer, index = self._preview.at(tuple(request["point"]))
         return {
+            "seconds": time.perf_counter() - begin,
             "volume": save_volume(layer, self._folder, f"preview-{request['id']}.npy"),
             "index": index,
         }

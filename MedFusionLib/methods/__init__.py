@@ -142,6 +142,9 @@ _CARDS = (
 DEFAULT_METHOD = "pyramid"
 """What runs when the user names no method."""
 
+PREVIEW_METHOD = "live"
+"""What a live preview shows in place of a method that is too slow to follow the user."""
+
 METHODS: dict[str, MethodCard] = {card.name: card for card in _CARDS}
 
 

@@ -340,10 +340,14 @@ class Panel(VTKObservationMixin):
         self.ui.livePreviewCheckBox.checked = False
         self.ui.livePreviewCheckBox.blockSignals(wasBlocked)
 
-    def _onPreviewShown(self, plane: str, seconds: float) -> None:
-        text = _("{plane} slice fused in {milliseconds} ms.").format(
-            plane=plane.capitalize(), milliseconds=round(1000 * seconds)
+    def _onPreviewShown(self, plane: str, seconds: float, method: str) -> None:
+        text = _("{plane} slice fused in {milliseconds} ms by {method}.").format(
+            plane=plane.capitalize(), milliseconds=round(1000 * seconds), method=method
         )
+        if method != self._parameters.method:
+            text += " " + _("{chosen} is too slow to follow; Apply will use it.").format(
+                chosen=self._parameters.method
+            )
         if plane != self._parameters.plane.value:
             text += " " + _("Apply will fuse along the plane that is chosen above.")
         self.ui.previewLabel.text = text

@@ -10,11 +10,14 @@ import slicer
 import vtk
 
 from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.methods import PREVIEW_METHOD
 from MedFusionLib.slicer_app.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP, setNodeGeometry
 from MedFusionLib.slicer_app.mrml import COLOUR_WINDOW_LEVEL, SCALAR_WINDOW_LEVEL, addVolumeNode
 from MedFusionLib.slicer_app.worker_client import WorkerClient
 
+SECONDS_TO_FOLLOW = 1.0
+"""A method that takes longer for a slice cannot follow a user who scrolls."""
 PLANES = ("sagittal", "coronal", "axial")
 """The plane to which each axis of LPS is normal."""
 
@@ -51,14 +54,16 @@ class SlicePreview:
     """Keeps a fused slice over a view from ``start`` until ``stop``.
 
     At most one slice is on its way; while it is, only the newest position is remembered, so that
-    fast scrolling never piles up work. ``onShown(plane, seconds)`` is called for each slice that is
-    shown, with the time since it was asked for; ``onError`` with the reason why one could not be.
+    fast scrolling never piles up work. ``onShown(plane, seconds, method)`` is called for each slice
+    that is shown, with the time since it was asked for; ``onError`` with the reason why one could
+    not be. In live mode a method that takes longer than ``SECONDS_TO_FOLLOW`` for a slice gives
+    way to ``PREVIEW_METHOD``.
     """
 
     def __init__(
         self,
         client: WorkerClient,
-        onShown: Callable[[str, float], None],
+        onShown: Callable[[str, float, str], None],
         onError: Callable[[MedFusionError], None],
     ) -> None:
         self._client = client
@@ -74,7 +79,7 @@ class SlicePreview:
         self._job = None
         self._wanted = False
         self._number = 0
-        self._plane, self._askedAt = "", 0.0
+        self._plane, self._askedAt, self._method = "", 0.0, ""
 
     @property
     def active(self) -> bool:
@@ -96,6 +101,7 @@ class SlicePreview:
         self.stop()
         self._volumes, self._transform = request.volumes(), request.transform()
         self._request, self._sliceNode, self._compositeNode = request, sliceNode, compositeNode
+        self._method = request.method
         self._before = (compositeNode.GetForegroundVolumeID(), compositeNode.GetForegroundOpacity())
         if live:
             self._observation = sliceNode.AddObserver(
@@ -151,14 +157,17 @@ class SlicePreview:
             onDone=ifCurrent(self._onSlice),
             onError=ifCurrent(self._onFailure),
             transform=self._transform,
-            options={**self._request.fuseOptions(), "plane": plane},
+            options={**self._request.fuseOptions(), "plane": plane, "method": self._method},
             point=point,
         )
 
     def _onSlice(self, result) -> None:
         self._job = None
         self._show(result["volume"])
-        self._onShown(self._plane, time.monotonic() - self._askedAt)
+        self._onShown(self._plane, time.monotonic() - self._askedAt, self._method)
+        isLive = self._observation is not None
+        if isLive and result["seconds"] > SECONDS_TO_FOLLOW and self._method != PREVIEW_METHOD:
+            self._method, self._wanted = PREVIEW_METHOD, True
         self._askAgain()
 
     def _onFailure(self, error: MedFusionError) -> None:

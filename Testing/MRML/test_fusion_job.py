@@ -12,6 +12,8 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from MedFusionLib.alignment import NO_OVERLAP, OTHER_GRID, SAME_GRID  # noqa: E402
 from MedFusionLib.errors import Cancelled, InputError  # noqa: E402
+from MedFusionLib.methods import METHODS, PREVIEW_METHOD  # noqa: E402
+from MedFusionLib.slicer_app import slice_preview  # noqa: E402
 from MedFusionLib.slicer_app.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.fusion_job import (  # noqa: E402
     FusionJob,
@@ -313,6 +315,24 @@ def test_the_preview_shows_the_slices_of_the_whole_fusion(client, pair, view, sc
     sliceNode.SetSliceOffset(79.0)
     client.processEvents(0.2)
     assert scene.GetNumberOfNodes() == count
+
+
+def test_a_live_preview_goes_on_with_a_quick_method_where_the_chosen_one_is_slow(
+    client, pair, view, monkeypatch
+):
+    monkeypatch.setattr(slice_preview, "SECONDS_TO_FOLLOW", 0.0)
+    shown = []
+    preview = SlicePreview(client, lambda *told: shown.append(told[2]), fail)
+    view[0].SetSliceOffset(81.0)
+    preview.start(request(pair), *view, live=False)
+    waitFor(client, lambda: preview._job is None)
+    preview.start(request(pair), *view, live=True)
+    waitFor(client, lambda: len(shown) == 3)
+    view[0].SetSliceOffset(83.0)
+    waitFor(client, lambda: len(shown) == 4)
+    assert shown == ["average", "average", PREVIEW_METHOD, PREVIEW_METHOD]
+    assert METHODS[PREVIEW_METHOD].parameters < 1_000_000
+    preview.stop()
 
 
 def test_a_slice_that_arrives_after_the_preview_was_stopped_is_dropped(client, pair, view, scene):
