@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import progress_bar, say, write_text
+from MedFusionLib.commands.common import Progress, progress_bar, say, write_text
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def benchmark_command(
@@ -23,6 +26,12 @@ def benchmark_command(
     against: str | None = typer.Option(
         None, help="A second command to time in turn with the first method, as whole processes."
     ),
+    paper: bool = typer.Option(
+        False, help="Also the paper presets, with random weights, against their plain form."
+    ),
+    volume: str = typer.Option("", help="Also whole volumes of this size, as 512x512x300."),
+    startup: bool = typer.Option(False, help="Also how long importing and starting take."),
+    cluster: bool = typer.Option(False, help="Also a batch on Dask against one without."),
     json_file: Path | None = typer.Option(None, "--json", help="Write the figures here as JSON."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
@@ -34,6 +43,7 @@ def benchmark_command(
         run_against,
         run_benchmark,
     )
+    from MedFusionLib.evaluation.benchmark_volumes import parse_shape
     from MedFusionLib.volume import refuse_unwritable_folder
 
     if json_file is not None:
@@ -41,6 +51,7 @@ def benchmark_command(
     for device in _listed(devices):
         for precision in _listed(precisions):
             choose_precision(precision, choose_device(device).device)
+    shape = parse_shape(volume) if volume else None
     names = list(method_names()) if methods == "all" else _listed(methods)
     settings = all_settings(
         [method_card(name).name for name in names],
@@ -52,6 +63,7 @@ def benchmark_command(
     )
     with progress_bar(quiet) as progress:
         figures = run_benchmark(settings, progress)
+        figures |= _more(names, shape, _listed(devices)[0], paper, startup, cluster, progress)
     if against is not None:
         figures["against"] = run_against(against, settings[0])
     if not quiet:
@@ -59,6 +71,32 @@ def benchmark_command(
     if json_file is not None:
         write_text(json_file, json.dumps(figures, indent=1) + "\n")
         say(f"Wrote {json_file}.", quiet)
+
+
+def _more(
+    names: list[str],
+    shape: tuple[int, int, int] | None,
+    device: str,
+    paper: bool,
+    startup: bool,
+    cluster: bool,
+    progress: Progress,
+) -> dict[str, Any]:
+    """What was asked for beside the table of methods."""
+    from MedFusionLib.evaluation.benchmark_forms import run_forms
+    from MedFusionLib.evaluation.benchmark_processes import run_cluster, run_startup
+    from MedFusionLib.evaluation.benchmark_volumes import run_volumes
+
+    figures: dict[str, Any] = {}
+    if paper:
+        figures["paper"] = run_forms(progress)
+    if shape is not None:
+        figures["volumes"] = run_volumes(names, shape, device, progress)
+    if startup:
+        figures["startup"] = run_startup(progress)
+    if cluster:
+        figures["cluster"] = run_cluster(progress)
+    return figures
 
 
 def _listed(text: str) -> list[str]:
@@ -81,12 +119,26 @@ def _print(figures: dict[str, Any]) -> None:
     for run in figures["runs"]:
         table.add_row(*_cells(run))
     console.print(table)
+    _print_more(figures, console)
     if "against" in figures:
         other = figures["against"]
         console.print(
             f"Whole processes in turn: '{other['command']}' takes {other['ratio']:.2f} times as "
             f"long as {other['setting']['method']}."
         )
+
+
+def _print_more(figures: dict[str, Any], console: Console) -> None:
+    """The other measures, in the tables of the results page."""
+    from rich.table import Table
+
+    from MedFusionLib.evaluation.speed_page import more_tables
+
+    for heading, note, headings, rows in more_tables(figures):
+        table = Table(*headings, title=heading, caption=note)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
 
 
 def _cells(run: dict[str, Any]) -> list[str]:

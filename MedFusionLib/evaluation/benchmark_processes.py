@@ -19,7 +19,7 @@ from MedFusionLib.errors import MedFusionError
 from MedFusionLib.volume import Volume, write_volume
 
 MEDFUSION = (sys.executable, "-m", "MedFusionLib.cli")
-STARTS = 5
+STARTS = 3
 SMALL = (24, 128, 128)
 IMPORT = "import time; begun = time.perf_counter(); import MedFusionLib; "
 IMPORT += "print(time.perf_counter() - begun)"

@@ -21,6 +21,7 @@ from MedFusionLib.evaluation.metrics import METRIC_CARDS
 from MedFusionLib.evaluation.misalignment import AS_GIVEN, MEASURES, TRUE_PLACE
 from MedFusionLib.evaluation.report_html import MARKS, NOTES
 from MedFusionLib.evaluation.scoring import SAFETY_MEASURES
+from MedFusionLib.evaluation.speed_page import markdown, number, speed_section
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LEADERBOARD, BENCHMARK = "leaderboard.json", "benchmark.json"
@@ -62,7 +63,8 @@ def measure_again(shared: Path, results: Path) -> None:
         board += ["--published", str(data / "peer_results"), "--split", "dev", "-o", folder]
         subprocess.run(board, check=True)
         shutil.copyfile(Path(folder) / LEADERBOARD, results / LEADERBOARD)
-    subprocess.run([*command, "benchmark", "--json", str(results / BENCHMARK)], check=True)
+    speed = [*command, "benchmark", "--paper", "--volume", "512x512x300", "--startup", "--cluster"]
+    subprocess.run([*speed, "--json", str(results / BENCHMARK)], check=True)
     study = [*command, "misalignment", "--pairs", str(data / "harvard/manifest.csv")]
     subprocess.run([*study, "--json", str(results / MISALIGNMENT)], check=True)
 
@@ -85,7 +87,7 @@ def results_page(
             *(f"{note}\n" for note in NOTES),
             *(_table(table) for table in board["tables"]),
             *([] if misaligned is None else [misalignment_section(misaligned)]),
-            _speed(speed),
+            speed_section(speed),
         ]
     )
 
@@ -99,8 +101,8 @@ def _table(table: dict[str, Any]) -> str:
     names = ("mean_rank", *METRIC_CARDS, *SAFETY_MEASURES)
     headings = ["method", "mean rank", *map(_heading, METRIC_CARDS)]
     headings += [name.replace("_", " ") + " ↓" for name in SAFETY_MEASURES]
-    rows = [[_method(row), *(_number(row[name]) for name in names)] for row in table["rows"]]
-    return f"### {table['title']}\n\n{caption}\n\n{_markdown(headings, rows)}\n{_intervals(table)}"
+    rows = [[_method(row), *(number(row[name]) for name in names)] for row in table["rows"]]
+    return f"### {table['title']}\n\n{caption}\n\n{markdown(headings, rows)}\n{_intervals(table)}"
 
 
 def _intervals(table: dict[str, Any]) -> str:
@@ -109,15 +111,12 @@ def _intervals(table: dict[str, Any]) -> str:
         return "No interval: there is a single patient.\n"
     rows = [
         [_method(row)]
-        + [
-            f"{_number(row[f'{name}_low'])} – {_number(row[f'{name}_high'])}"
-            for name in METRIC_CARDS
-        ]
+        + [f"{number(row[f'{name}_low'])} – {number(row[f'{name}_high'])}" for name in METRIC_CARDS]
         for row in table["rows"]
     ]
     return (
         "<details><summary>95 % intervals by patient</summary>\n\n"
-        f"{_markdown(['method', *METRIC_CARDS], rows)}\n</details>\n"
+        f"{markdown(['method', *METRIC_CARDS], rows)}\n</details>\n"
     )
 
 
@@ -232,7 +231,7 @@ def _misaligned_table(figures: dict[str, Any], set_name: str, against: str) -> s
         for method in methods
     ]
     title = f"### {set_name}, moved, judged against the sources {JUDGED[against]}"
-    return f"{title}\n\n{_markdown(headings, rows)}"
+    return f"{title}\n\n{markdown(headings, rows)}"
 
 
 def _misaligned_heading(name: str) -> str:
@@ -241,51 +240,6 @@ def _misaligned_heading(name: str) -> str:
 
 def _short(value: float | None) -> str:
     return "–" if value is None else f"{value:.3g}"
-
-
-def _speed(speed: dict[str, Any]) -> str:
-    machine = speed["machine"]
-    headings = ["method", "size", "batch", "device", "precision", "threads", "slices/s"]
-    headings += ["s per 256×256×94 volume", "peak memory, MiB", "GFLOP per slice"]
-    headings += ["of the matrix product's speed"]
-    rows = [_speed_row(run) for run in speed["runs"]]
-    return (
-        f"## Speed\n\nMedFusion {speed['version']}, {machine['processor']}, {machine['cores']} "
-        f"cores, torch {machine['torch']}, load of the machine at the end "
-        f"{_number(machine['load_average'])}. Median of {speed['runs'][0]['repeats']} timings "
-        "after a warm-up, quartiles in brackets; memory is what the process took beyond what it "
-        "held before the method was made. GFLOP counts products, convolutions and attention (2 per "
-        f"multiply-add), no Fourier transforms.\n\n{_markdown(headings, rows)}"
-    )
-
-
-def _speed_row(run: dict[str, Any]) -> list[str]:
-    low, high = run["seconds_per_slice_quartiles"]
-    share = run["share_of_matrix_speed"]
-    return [
-        run["method"],
-        f"{run['height']}×{run['width']}",
-        str(run["batch"]),
-        run["device"],
-        run["precision"],
-        str(run["threads"]),
-        f"{_number(run['slices_per_second'])} ({_number(1 / high)} – {_number(1 / low)})",
-        _number(run["seconds_per_volume"]),
-        _number(run["peak_bytes"] and run["peak_bytes"] / 2**20),
-        _number(run["flop_per_slice"] / 1e9),
-        "–" if share is None else f"{share:.1%}",
-    ]
-
-
-def _number(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if abs(value) < 1e4 else f"{value:.0f}"
-
-
-def _markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [headings, ["---"] + ["--:"] * (len(headings) - 1), *rows]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 if __name__ == "__main__":

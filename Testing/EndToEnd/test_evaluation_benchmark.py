@@ -20,7 +20,7 @@ def medfusion(command: str, *arguments: object) -> subprocess.CompletedProcess[s
         [sys.executable, "-m", "MedFusionLib.cli", command, *map(str, arguments)],
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=500,
     )
 
 
@@ -31,6 +31,7 @@ def figures(tmp_path_factory):
     done = medfusion(
         "benchmark", "--methods", "maximum", "--sizes", "2048x1024,256", "--batch", "4",
         "--devices", "cpu", "--precisions", "float32", "--repeats", "3", "--json", path,
+        "--startup", "--volume", "48x40x12",
         "--against", shlex.join([sys.executable, "-c", "print(1)"]),
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
@@ -49,6 +50,18 @@ def test_every_setting_is_measured_and_the_volumes_time_is_given_for_its_size_on
     assert large["seconds_per_volume"] is None
     assert small["seconds_per_volume"] == pytest.approx(94 / small["slices_per_second"])
     assert small["flop_per_slice"] == 0 and small["share_of_matrix_speed"] is None
+
+
+def test_whole_processes_and_volumes_are_measured_when_asked_for(figures):
+    imported, fused = figures["startup"]
+    assert len(imported["seconds"]) == len(fused["seconds"]) > 1
+    # A process that fuses also imports the package, and Python and numpy with it.
+    assert fused["median_seconds"] > imported["median_seconds"] > 0
+    (volume,) = figures["volumes"]
+    assert (volume["method"], volume["shape"], volume["slices_done"]) == (
+        "maximum", [48, 40, 12], 12,
+    )  # fmt: skip
+    assert "paper" not in figures and "cluster" not in figures
 
 
 def test_a_second_command_is_timed_in_turn_with_ours(figures):
@@ -153,8 +166,21 @@ def test_the_results_page_is_written_from_the_json_alone(figures, tmp_path):
         }],
     }  # fmt: skip
     (tmp_path / "results/leaderboard.json").write_text(json.dumps(board))
-    (tmp_path / "results/benchmark.json").write_text(json.dumps(figures))
+    one = {"seconds": 8.0, "cpu_seconds": 16.0, "peak_bytes": 2**31, "threads": 2}
+    forms = {"straightforward": [one, one], "ours": [one | {"cpu_seconds": 4.0}] * 2}
+    ratios = {"ratio_cpu_seconds": 0.25, "ratio_peak_bytes": 1.0}
+    batch = {"seconds": 31.0, "cpu_seconds": 60.0, "case_seconds": [10.0, 11.0, 12.0]}
+    more = {
+        "paper": [{"method": "net", "preset": "paper", "side": 256, **forms, **ratios}],
+        "cluster": {
+            "cases": 3, "slices": 90, "method": "guided-filter", "plain": [batch],
+            "cluster": [batch], "ratio_of_cases": 1.0125, "ratio_of_processes": 1.0875,
+        },
+    }  # fmt: skip
+    (tmp_path / "results/benchmark.json").write_text(json.dumps(figures | more))
     write_results(["--docs", str(tmp_path)])
     page = (tmp_path / "RESULTS.md").read_text()
+    assert "| net | 16 | 4 | 0.25 | 2048 | 2048 | 1 |" in page
+    assert "1.012" in page and "1.087" in page
     for word in ("PET-MRI", "3 pairs of 2 patients, split dev", "0.7517", "cd" * 32, "## Speed"):
         assert word in page
