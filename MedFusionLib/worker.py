@@ -131,6 +131,9 @@ def main() -> None:
     if os.name == "posix":
         # The interface comes first when both want the same core.
         os.nice(NICENESS)
+    # torch's threads else spin while they wait for each other, and on a busy machine a slice takes
+    # several times as long.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     Worker(requests, answers, Path(sys.argv[1])).run()
 
 
