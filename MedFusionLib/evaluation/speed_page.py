@@ -68,7 +68,8 @@ def _paper(rows: list[dict[str, Any]]) -> TableOfText:
         f"threads, both forms in turn; medians of {rounds}. The plain form computes the same "
         "numbers as the formulas are read off: ASFE-Fusion's tokens × slots matrices in memory, "
         "all of DM-FNet's UNet for one noisy image after the other. Memory is beyond the "
-        "network's. `torch.compile` is not used: compiling takes longer than a volume saves."
+        "network's. `torch.compile` is not used, and its gain was not measured: it needs a C++ "
+        "compiler where it runs, which a computer with Slicer rarely has."
     )
     headings = ["method", "plain, CPU s", "ours, CPU s", "ratio"]
     headings += ["plain, peak MiB", "ours, peak MiB", "ratio"]
