@@ -14,7 +14,6 @@ import typer
 from MedFusionLib.errors import InputError
 from MedFusionLib.training.settings import Hardware, RunSettings
 
-
 TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "tuple[str, ...]": list[str]}
 """What typer calls the types of the settings' fields."""
 
