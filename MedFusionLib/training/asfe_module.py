@@ -11,8 +11,8 @@ from MedFusionLib.methods.asfe.network import ASFEFusion
 from MedFusionLib.methods.weighted_details import WeightedDetails, start_gains
 from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.logged import log_fidelity, logged_total
 from MedFusionLib.training.rates import adam
-from MedFusionLib.training.validation_score import fidelity
 
 Batch = tuple[Tensor, Tensor]
 
@@ -45,21 +45,10 @@ class ASFETraining(lightning.LightningModule):
         fused = self(reference, other).float()
         with torch.autocast(self.device.type, enabled=False):
             terms = self.loss(fused, reference, other)
-        total = torch.stack(list(terms.values())).sum()
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
-        self.log("train/total", total.detach(), prog_bar=True)
-        return total
+        return logged_total(self, terms)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        reference, other = batch
-        scores = fidelity(self(reference, other).float(), reference, other)
-        self.log_dict(
-            {f"dev/{name}": score.mean() for name, score in scores.items()},
-            batch_size=len(reference),
-            sync_dist=True,
-        )
-        total = torch.stack(list(scores.values())).sum(0).mean()
-        self.log("dev/score", total, prog_bar=True, batch_size=len(reference), sync_dist=True)
+        log_fidelity(self, self(*batch), *batch)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         return adam(self.parameters(), self.learning_rate, "cosine", self.total_steps)

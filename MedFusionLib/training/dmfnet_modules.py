@@ -16,8 +16,8 @@ from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
 from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.dmfnet_denoising import STAGE_ONE_SCHEDULE, denoising_errors
+from MedFusionLib.training.logged import log_fidelity, logged_total
 from MedFusionLib.training.rates import adam
-from MedFusionLib.training.validation_score import fidelity
 
 Batch = tuple[Tensor, Tensor]
 
@@ -141,18 +141,12 @@ class FusionTraining(StageTraining):
         # The networks may run in bfloat16, the loss must not: its ratios need the digits.
         with torch.autocast(self.device.type, enabled=False):
             terms = self.loss(fused, reference, other)
-        total = torch.stack(list(terms.values())).sum()
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
-        self.log("train/total", total.detach(), prog_bar=True)
-        return total
+        return logged_total(self, terms)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         reference, other = batch
         generator = torch.Generator().manual_seed(VALIDATION_SEED)
-        scores = fidelity(self(reference, other, generator), reference, other)
-        means = {f"dev/{name}": score.mean() for name, score in scores.items()}
-        total = torch.stack(list(scores.values())).sum(0).mean()
-        self.log_dict(means | {"dev/score": total}, batch_size=len(reference), sync_dist=True)
+        log_fidelity(self, self(reference, other, generator), reference, other)
 
 
 def fresh_unet(config: DMFNetConfig) -> NoiseConditionedUNet:

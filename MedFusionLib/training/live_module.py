@@ -13,14 +13,14 @@ from MedFusionLib.methods.weighted_details import start_gains
 from MedFusionLib.training import losses
 from MedFusionLib.training.asfe_losses import FaithfulLoss
 from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.logged import log_fidelity, logged_total
 from MedFusionLib.training.rates import adam
-from MedFusionLib.training.validation_score import fidelity
 
 Batch = tuple[Tensor, Tensor]
 Teacher = Callable[[Tensor, Tensor], Tensor]
 """Reference and other, (N, 1, H, W) in [0, 1] each, to the fused slices."""
 
-FAITHFULNESS_SHARE = 0.5
+FAITHFULNESS_SHARE = 0.25
 """Of the loss that the teacher was trained with. Imitation alone also learns its mistakes."""
 
 
@@ -54,16 +54,10 @@ class LiveTraining(lightning.LightningModule):
         fused = self(reference, other).float()
         with torch.autocast(self.device.type, enabled=False):
             terms = imitation(fused, taught) | self._faithfulness(fused, reference, other)
-        total = torch.stack(list(terms.values())).sum()
-        self.log_dict({f"train/{name}": term.detach() for name, term in terms.items()})
-        self.log("train/total", total.detach(), prog_bar=True)
-        return total
+        return logged_total(self, terms)
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        scores = fidelity(self(*batch).float(), *batch)
-        means = {f"dev/{name}": score.mean() for name, score in scores.items()}
-        total = torch.stack(list(scores.values())).sum(0).mean()
-        self.log_dict(means | {"dev/score": total}, batch_size=len(batch[0]), sync_dist=True)
+        log_fidelity(self, self(*batch), *batch)
 
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         return adam(self.network.parameters(), self.learning_rate, "cosine", self.total_steps)
@@ -76,7 +70,7 @@ class LiveTraining(lightning.LightningModule):
 def imitation(fused: Tensor, taught: Tensor) -> dict[str, Tensor]:
     """Distance of values and of derivatives to the teacher's slices, mean over the batch."""
     return {
-        "taught values": 50 * losses.mean_absolute(fused - taught).mean(),
+        "taught values": 100 * losses.mean_absolute(fused - taught).mean(),
         "taught edges": 20 * losses.gradient_distance(fused, taught, taught).mean(),
     }
 
