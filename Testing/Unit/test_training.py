@@ -254,7 +254,10 @@ def test_the_live_network_learns_from_a_learned_method_only(data: Path, tmp_path
 
 
 def test_imitation_is_zero_for_the_teachers_own_slice_and_grows_with_the_distance() -> None:
-    taught = torch.rand(2, 1, 32, 32, generator=torch.Generator().manual_seed(2))
-    assert sum(imitation(taught, taught).values()) == 0
-    # A constant shift leaves the derivatives alone: 100 times its size remains.
-    assert float(sum(imitation(taught + 0.1, taught).values())) == pytest.approx(10.0, rel=1e-4)
+    taught, reference, other = torch.rand(
+        3, 2, 1, 32, 32, generator=torch.Generator().manual_seed(2)
+    )
+    assert sum(imitation(taught, taught, reference, other).values()) == 0
+    # A constant shift leaves derivatives and correlations alone: 50 times its size remains.
+    shifted = sum(imitation(taught + 0.1, taught, reference, other).values())
+    assert float(shifted) == pytest.approx(5.0, rel=1e-3)
