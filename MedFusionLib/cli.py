@@ -20,6 +20,7 @@ from MedFusionLib.commands import (
     misalignment,
     train,
 )
+from MedFusionLib.device import let_threads_wait
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.version import __version__
 
@@ -67,6 +68,7 @@ def main() -> None:
     """Run the command line; the exit code is 2 for bad input and 130 after Ctrl-C."""
     # A polite kill ends like Ctrl-C: temporary files are removed on the way out.
     signal.signal(signal.SIGTERM, _interrupt)
+    let_threads_wait()
     try:
         app()
     except SystemExit as end:

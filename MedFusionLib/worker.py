@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from MedFusionLib.device import let_threads_wait
 from MedFusionLib.errors import Cancelled, DeviceError, MedFusionError
 from MedFusionLib.version import __version__
 from MedFusionLib.worker_protocol import ProtocolError, decode, encode
@@ -131,9 +132,7 @@ def main() -> None:
     if os.name == "posix":
         # The interface comes first when both want the same core.
         os.nice(NICENESS)
-    # torch's threads else spin while they wait for each other, and on a busy machine a slice takes
-    # several times as long.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    let_threads_wait()
     Worker(requests, answers, Path(sys.argv[1])).run()
 
 
