@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 
 from MedFusionLib.evaluation.metrics import DEFINITION_SET, METRIC_CARDS
-from MedFusionLib.evaluation.scoring import SAFETY_MEASURES, Scored
+from MedFusionLib.evaluation.scoring import SIDE_MEASURES, Scored
 
 METRIC_NAMES = tuple(METRIC_CARDS)
-COLUMNS = (*METRIC_NAMES, *SAFETY_MEASURES)
+COLUMNS = (*METRIC_NAMES, *SIDE_MEASURES)
 BOOTSTRAP_SAMPLES = 2000
 BOOTSTRAP_SEED = 20240601
 OWN, PUBLISHED = "ours", "published"
@@ -24,7 +24,7 @@ OWN, PUBLISHED = "ours", "published"
 class Table:
     """Mean scores of some methods on the same pairs of one set.
 
-    `rows` is indexed by method and has the metrics, the safety measures, `mean_rank`, and for each
+    `rows` is indexed by method and has the metrics, the side measures, `mean_rank`, and for each
     metric `<name>_low` and `<name>_high`, the ends of the 95 % interval.
     """
 

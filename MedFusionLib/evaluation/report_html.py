@@ -11,7 +11,7 @@ import pandas as pd
 from MedFusionLib.evaluation.leaderboard import COLUMNS, METRIC_NAMES, Table
 from MedFusionLib.evaluation.metrics import METRIC_CARDS
 from MedFusionLib.evaluation.pictures import box_plots, contact_sheet
-from MedFusionLib.evaluation.scoring import SAFETY_MEASURES, Scored, Sources
+from MedFusionLib.evaluation.scoring import SIDE_MEASURES, Scored, Sources
 from MedFusionLib.version import __version__
 
 MARKS = {"copying": "†", "noise": "‡", "": ""}
@@ -23,9 +23,10 @@ NOTES = (
     "best, ties share their ranks). MSE, PSNR and CC are near their best for the plain average.",
     "The 95 % intervals of the means are from a bootstrap that draws whole patients; with few "
     "patients they are rough, and with one there is none.",
-    "Not part of the rank, lower is better: invented edges is the share of fused edges that stand "
-    "in neither source within 2 pixels; background leak the share of energy where both sources are "
-    "background; hue error the mean hue difference to the functional source in degrees.",
+    "Not part of the rank: invented edges is the share of fused edges that stand in neither source "
+    "within 2 pixels; background leak the share of energy where both sources are background; hue "
+    "error the mean hue difference to the functional source in degrees; entropy inside the head "
+    "the EN of the pixels where a source shows something, which a grey background cannot raise.",
 )
 
 PAGE = """<!DOCTYPE html>
@@ -86,7 +87,7 @@ def leaderboard_page(
         version=__version__,
         lines=lines,
         notes=NOTES,
-        headings=["mean rank", *map(_heading, METRIC_NAMES), *map(_spaced, SAFETY_MEASURES)],
+        headings=["mean rank", *map(_heading, METRIC_NAMES), *map(_spaced, SIDE_MEASURES)],
         sections=[_section(name, tables, scores, scored, sources) for name in names],
     )
 
@@ -97,7 +98,7 @@ def _heading(metric: str) -> str:
 
 
 def _spaced(measure: str) -> str:
-    return f"{measure.replace('_', ' ')} ↓"
+    return f"{measure.replace('_', ' ')} {SIDE_MEASURES[measure]}"
 
 
 def _section(

@@ -20,7 +20,7 @@ from MedFusionLib.commands.common import write_text
 from MedFusionLib.evaluation.metrics import METRIC_CARDS
 from MedFusionLib.evaluation.misalignment import AS_GIVEN, MEASURES, TRUE_PLACE
 from MedFusionLib.evaluation.report_html import MARKS, NOTES
-from MedFusionLib.evaluation.scoring import SAFETY_MEASURES
+from MedFusionLib.evaluation.scoring import SIDE_MEASURES
 from MedFusionLib.evaluation.speed_page import markdown, number, speed_section
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -98,9 +98,9 @@ def _table(table: dict[str, Any]) -> str:
         f"{table['pairs']} pairs of {count} patient{'s' * (count != 1)}, split {table['split']}, "
         f"definition set {table['definition_set']}."
     )
-    names = ("mean_rank", *METRIC_CARDS, *SAFETY_MEASURES)
+    names = ("mean_rank", *METRIC_CARDS, *SIDE_MEASURES)
     headings = ["method", "mean rank", *map(_heading, METRIC_CARDS)]
-    headings += [name.replace("_", " ") + " ↓" for name in SAFETY_MEASURES]
+    headings += [f"{name.replace('_', ' ')} {arrow}" for name, arrow in SIDE_MEASURES.items()]
     rows = [[_method(row), *(number(row[name]) for name in names)] for row in table["rows"]]
     return f"### {table['title']}\n\n{caption}\n\n{markdown(headings, rows)}\n{_intervals(table)}"
 

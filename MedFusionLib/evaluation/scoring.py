@@ -22,8 +22,13 @@ from MedFusionLib.slices import fuse_slices
 if TYPE_CHECKING:
     from MedFusionLib.methods import FusionMethod
 
-SAFETY_MEASURES = ("invented_edges", "background_leak", "hue_error")
-"""Beside the metrics in every table, outside the mean rank; lower is better."""
+SIDE_MEASURES = {
+    "invented_edges": "↓",
+    "background_leak": "↓",
+    "hue_error": "↓",
+    "entropy_inside_head": "↑",
+}
+"""Beside the metrics in every table, outside the mean rank, with the better direction."""
 Progress = Callable[[int, int, str], None]
 
 
@@ -117,7 +122,7 @@ def score_published(
 
 
 def score(fused: np.ndarray, picture: np.ndarray, sources: Sources) -> dict[str, float]:
-    """Metrics of set A and the safety measures of a fused image.
+    """Metrics of set A and the side measures of a fused image.
 
     ``fused``: its grey values, uint8 (H, W); ``picture``: as it is shown, grey or RGB.
     """
@@ -128,6 +133,7 @@ def score(fused: np.ndarray, picture: np.ndarray, sources: Sources) -> dict[str,
     values = {name: float(value) for name, value in metrics.all_metrics(*stacks).items()}
     values["invented_edges"] = volume_measures.invented_edges(*stacks)
     values["background_leak"] = volume_measures.background_leak(*stacks)
+    values["entropy_inside_head"] = volume_measures.entropy_inside_head(*stacks)
     values["hue_error"] = math.nan
     if picture.ndim == 3 and sources.other.ndim == 3:
         values["hue_error"] = volume_measures.hue_error(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from MedFusionLib.training import losses
 
-EDGE_GAIN = 1.25
+EDGE_GAIN = 1.6
 """How much steeper than the stronger source's the fused edges should be: detail of two images in
 one needs a little more contrast, and pyramids give it too."""
 
@@ -62,10 +62,10 @@ class FaithfulLoss:
         default_factory=lambda: {
             "intensity": 4.0,
             "gradient": 20.0,
-            "similarity": 1.5,
+            "similarity": 2.5,
             "edges": 8.0,
-            "information": 2.0,
-            "differences": 1.0,
+            "information": 1.5,
+            "differences": 0.6,
         }
     )
 

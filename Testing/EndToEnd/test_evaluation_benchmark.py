@@ -13,6 +13,7 @@ import pytest
 from MedFusionLib.errors import InputError
 from MedFusionLib.evaluation.benchmark import Setting, parse_size, run_against, summary
 from MedFusionLib.evaluation.results_page import main as write_results
+from MedFusionLib.evaluation.scoring import SIDE_MEASURES
 
 
 def medfusion(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -156,7 +157,7 @@ def test_the_results_page_is_written_from_the_json_alone(figures, tmp_path):
         ),
         2.0,
     )
-    measures = dict.fromkeys(("invented_edges", "background_leak", "hue_error"), None)
+    measures = dict.fromkeys(SIDE_MEASURES, None)
     board = {
         "version": "1", "device": "CPU", "precision": "float32",
         "weights_sha256": {"maximum": None, "net": "cd" * 32},
