@@ -91,3 +91,9 @@ def test_a_cluster_that_is_not_there_is_refused_with_a_sentence(where, monkeypat
         cluster_client(where),
     ):
         pass
+
+
+def test_workers_keep_freed_memory_for_their_next_batch():
+    with cluster_client("local:1") as client:
+        settings = client.run(lambda: os.environ.get("MALLOC_TRIM_THRESHOLD_"))
+    assert list(settings.values()) == [os.environ.get("MALLOC_TRIM_THRESHOLD_")]
