@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -11,7 +13,7 @@ import numpy as np
 from MedFusionLib.device import choose_device
 from MedFusionLib.errors import InputError
 from MedFusionLib.fusion import FusionResult, fuse
-from MedFusionLib.methods import FusionMethod, create_method
+from MedFusionLib.methods import FusionMethod, create_method, method_card
 from MedFusionLib.slices import slice_stack
 from MedFusionLib.volume import Volume
 
@@ -62,12 +64,11 @@ def fuse_with_uncertainty(
 
 
 def _drawing_method(name: str, device: str, options: dict[str, Any]) -> DrawingMethod:
-    try:
-        method = create_method(name, choose_device(device).device, **options)
-    except ValueError as error:
-        raise InputError(f"No uncertainty can be had of '{name}': {error}") from error
-    if not isinstance(method, DrawingMethod):
+    create = importlib.import_module(method_card(name).module).create
+    if "draws" not in inspect.signature(create).parameters:
         raise InputError(f"'{name}' draws no noise: it has no uncertainty. Choose 'dmfnet'.")
+    method = create_method(name, choose_device(device).device, **options)
+    assert isinstance(method, DrawingMethod)
     return method
 
 

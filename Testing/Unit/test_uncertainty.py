@@ -60,7 +60,7 @@ def test_where_both_sources_are_empty_there_is_no_spread(sources: tuple[Volume, 
 
 @pytest.mark.parametrize("name", ["pyramid", "asfe"])
 def test_a_method_without_noise_is_refused(sources: tuple[Volume, Volume], name: str) -> None:
-    with pytest.raises(InputError, match=f"'{name}'"):
+    with pytest.raises(InputError, match=f"'{name}' draws no noise"):
         fuse_with_uncertainty(*sources, method=name, **OPTIONS)
 
 
