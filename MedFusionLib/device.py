@@ -88,7 +88,7 @@ def choose_precision(wanted: str, device: torch.device, offered: Sequence[str] =
 
     ``offered`` are the precisions below float32 that a method's card vouches for. A GPU takes the
     first of them. A CPU computes in float32: no shipped network keeps the result in bfloat16 (they
-    move a voxel by up to 0.006 and 0.010 of 1), and float16, which keeps it (0.0006 and 0.0013),
+    move a voxel by up to 0.005 and 0.012 of 1), and float16, which keeps it (0.0007 and 0.0023),
     took 1.2 times as long as float32 where it was measured, on a Xeon without AMX. It is a rule and
     no measurement at run time, which on a busy machine would change the result from run to run.
     """

@@ -17,8 +17,7 @@ from MedFusionLib.methods.asfe.architecture import Architecture
 from MedFusionLib.methods.asfe.experts import SpatialFrequencyExperts
 from MedFusionLib.methods.asfe.network import ASFEFusion
 from MedFusionLib.methods.dmfnet.config import DMFNetConfig
-from MedFusionLib.methods.dmfnet.method import DMFNet, noisy_passes
-from MedFusionLib.methods.dmfnet.noise import Source, slice_noise
+from MedFusionLib.methods.dmfnet.method import DMFNet
 from MedFusionLib.methods.dmfnet.weights_file import StoredNetworks
 
 Fuse = Callable[[Tensor, Tensor], Tensor]
@@ -52,11 +51,7 @@ class FullPasses(DMFNet):
     def _fuse_once(
         self, reference: Tensor, other: Tensor, slice_indices: Sequence[int], draw: int
     ) -> Tensor:
-        def draw_noise(step: int, source: Source) -> tuple[Tensor, Tensor]:
-            size = reference.shape[-2:]
-            return slice_noise(self._schedule, self.seed, slice_indices, step, source, draw, size)
-
-        noisy, levels = noisy_passes(self.config.time_steps, reference, other, draw_noise)
+        noisy, levels = self._noisy(reference, other, slice_indices, draw)
         passes = 2 * len(self.config.time_steps)
         features = [
             self._unet.forward_with_features(image.contiguous(), level)[1]

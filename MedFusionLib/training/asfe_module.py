@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lightning
 import torch
 from torch import Tensor
 
@@ -12,12 +11,12 @@ from MedFusionLib.methods.weighted_details import WeightedDetails, start_gains
 from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.logged import log_fidelity, logged_total
-from MedFusionLib.training.rates import adam
+from MedFusionLib.training.rates import ScheduledTraining
 
 Batch = tuple[Tensor, Tensor]
 
 
-class ASFETraining(lightning.LightningModule):
+class ASFETraining(ScheduledTraining):
     """Train one network on batches of (reference, other), (N, 1, H, W) in [0, 1] each."""
 
     def __init__(
@@ -28,13 +27,11 @@ class ASFETraining(lightning.LightningModule):
         learning_rate: float,
         total_steps: int,
     ) -> None:
-        super().__init__()
+        super().__init__(learning_rate, "cosine", total_steps)
         self.network = network
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.loss = loss
         self.augmentation = augmentation
-        self.learning_rate = learning_rate
-        self.total_steps = total_steps
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
         return self.network(other, reference)
@@ -49,9 +46,6 @@ class ASFETraining(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         log_fidelity(self, self(*batch), *batch)
-
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        return adam(self.parameters(), self.learning_rate, "cosine", self.total_steps)
 
 
 def fresh_network(architecture: Architecture) -> ASFEFusion:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import lightning
 import torch
 from torch import Tensor, nn
 
@@ -17,29 +16,13 @@ from MedFusionLib.training.asfe_losses import Loss
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.dmfnet_denoising import STAGE_ONE_SCHEDULE, denoising_errors
 from MedFusionLib.training.logged import log_fidelity, logged_total
-from MedFusionLib.training.rates import adam
+from MedFusionLib.training.rates import ScheduledTraining
 
 Batch = tuple[Tensor, Tensor]
 
 VALIDATION_STEPS = (20, 200, 1000)
 """Steps of the cosine schedule at which the denoiser is judged: hardly, half and very noisy."""
 VALIDATION_SEED = 0
-
-
-class StageTraining(lightning.LightningModule):
-    """What both stages share: Adam with decoupled weight decay and a learning rate curve."""
-
-    def __init__(self, learning_rate: float, rate: str, total_steps: int) -> None:
-        super().__init__()
-        self.learning_rate = learning_rate
-        self.rate = rate
-        self.total_steps = total_steps
-
-    def trained_parameters(self) -> list[nn.Parameter]:
-        return [parameter for parameter in self.parameters() if parameter.requires_grad]
-
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        return adam(self.trained_parameters(), self.learning_rate, self.rate, self.total_steps)
 
 
 def draw_step(step_count: int) -> int:
@@ -51,7 +34,7 @@ def draw_step(step_count: int) -> int:
     return 1 + int(step_count * torch.rand(()) ** 2)
 
 
-class DenoiserTraining(StageTraining):
+class DenoiserTraining(ScheduledTraining):
     """Stage I: the UNet learns to predict the clean slice from a noisy one.
 
     Batches are (reference, other), (N, 1, H, W) in [0, 1]; both are used as single images.
@@ -91,7 +74,7 @@ class DenoiserTraining(StageTraining):
         self.log_dict(means | {"dev/error": total}, batch_size=len(clean), sync_dist=True)
 
 
-class FusionTraining(StageTraining):
+class FusionTraining(ScheduledTraining):
     """Stage II: the head learns to fuse the features of a UNet that stays as it is.
 
     Batches are (reference, other), (N, 1, H, W) in [0, 1].

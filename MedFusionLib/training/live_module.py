@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import lightning
 import torch
 from torch import Tensor
 
@@ -14,7 +13,7 @@ from MedFusionLib.training import losses
 from MedFusionLib.training.asfe_losses import FaithfulLoss
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.logged import log_fidelity, logged_total
-from MedFusionLib.training.rates import adam
+from MedFusionLib.training.rates import ScheduledTraining
 
 Batch = tuple[Tensor, Tensor]
 Teacher = Callable[[Tensor, Tensor], Tensor]
@@ -24,7 +23,7 @@ FAITHFULNESS_SHARE = 0.5
 """Of the loss that the teacher was trained with. Imitation alone also learns its mistakes."""
 
 
-class LiveTraining(lightning.LightningModule):
+class LiveTraining(ScheduledTraining):
     """Train the small network on batches of (reference, other) to fuse as the teacher does."""
 
     def __init__(
@@ -35,14 +34,12 @@ class LiveTraining(lightning.LightningModule):
         learning_rate: float,
         total_steps: int,
     ) -> None:
-        super().__init__()
+        super().__init__(learning_rate, "cosine", total_steps)
         self.network = network
         self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.teacher = teacher
         self.faithful = FaithfulLoss()
         self.augmentation = augmentation
-        self.learning_rate = learning_rate
-        self.total_steps = total_steps
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
         return self.network(reference, other)
@@ -59,9 +56,6 @@ class LiveTraining(lightning.LightningModule):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         log_fidelity(self, self(*batch), *batch)
-
-    def configure_optimizers(self):  # type: ignore[no-untyped-def]
-        return adam(self.network.parameters(), self.learning_rate, "cosine", self.total_steps)
 
     def _faithfulness(self, fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
         terms = self.faithful(fused, reference, other)

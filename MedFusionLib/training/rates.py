@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable
 
+import lightning
 import torch
-from torch import nn
 
 WARM_UP_SHARE = 0.03
 
@@ -25,14 +24,22 @@ def cosine(step: int, total_steps: int) -> float:
 RATES: dict[str, Callable[[int, int], float]] = {"constant": constant, "cosine": cosine}
 
 
-def adam(
-    parameters: Iterable[nn.Parameter], learning_rate: float, rate: str, total_steps: int
-) -> dict[str, Any]:
-    """Adam with decoupled weight decay and a curve of ``RATES``, as Lightning takes them.
+class ScheduledTraining(lightning.LightningModule):
+    """What all trainings share: Adam with decoupled weight decay and a curve of ``RATES``.
 
     The curve is computed from the step alone, so a resumed run may be longer than it was.
     """
-    optimizer = torch.optim.AdamW(parameters, lr=learning_rate)
-    share = RATES[rate]
-    curve = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: share(step, total_steps))
-    return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step"}}
+
+    def __init__(self, learning_rate: float, rate: str, total_steps: int) -> None:
+        super().__init__()
+        self.learning_rate = learning_rate
+        self.rate = RATES[rate]
+        self.total_steps = total_steps
+
+    def configure_optimizers(self):  # type: ignore[no-untyped-def]
+        trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
+        optimizer = torch.optim.AdamW(trained, lr=self.learning_rate)
+        curve = torch.optim.lr_scheduler.LambdaLR(
+            optimizer, lambda step: self.rate(step, self.total_steps)
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": curve, "interval": "step"}}

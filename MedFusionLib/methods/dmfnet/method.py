@@ -100,14 +100,21 @@ class DMFNet:
     def _smallest_side(self) -> int:
         return SMALLEST_COARSE_SIDE * self.stride
 
-    def _fuse_once(
+    def _noisy(
         self, reference: Tensor, other: Tensor, slice_indices: Sequence[int], draw: int
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor]:
+        """Inputs of all UNet passes of some slices, as ``noisy_passes`` stacks them."""
+
         def draw_noise(step: int, source: Source) -> tuple[Tensor, Tensor]:
             size = reference.shape[-2:]
             return slice_noise(self._schedule, self.seed, slice_indices, step, source, draw, size)
 
-        noisy, levels = noisy_passes(self.config.time_steps, reference, other, draw_noise)
+        return noisy_passes(self.config.time_steps, reference, other, draw_noise)
+
+    def _fuse_once(
+        self, reference: Tensor, other: Tensor, slice_indices: Sequence[int], draw: int
+    ) -> Tensor:
+        noisy, levels = self._noisy(reference, other, slice_indices, draw)
         kind = reference.device.type
         with torch.autocast(kind, torch.float16, enabled=_float16_is_on(kind)):
             features = self._unet.features(noisy, levels, self.config.feat_scales)
