@@ -12,7 +12,6 @@ All functions are called in the thread of the caller, from ``wait`` or from Qt's
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -21,59 +20,15 @@ from typing import Any
 import MedFusionLib
 from MedFusionLib import errors
 from MedFusionLib.errors import Cancelled, MedFusionError
-from MedFusionLib.slicer_app.child_process import ChildProcess, killGroup
-from MedFusionLib.slicer_app.exchange import ExchangeFolder
+from MedFusionLib.slicer_app.child_process import ChildProcess
+from MedFusionLib.slicer_app.worker_job import CANCELLED, Job, WorkerError
+from MedFusionLib.slicer_app.worker_session import WorkerSession
 from MedFusionLib.volume import Volume
-from MedFusionLib.worker_protocol import LineBuffer, ProtocolError, decode, encode
 
 SECONDS_TO_CANCEL = 2.0
 """A run that has not stopped so long after Cancel is ended with its process."""
-SECONDS_TO_START = 60.0
 SECONDS_TO_WAIT = 0.05
 LOG_LINES = 2000
-
-CANCELLED = "The run was cancelled; nothing was changed."
-
-
-class WorkerError(MedFusionError):
-    """The worker process failed in a way that says nothing about the volumes."""
-
-
-class Job:
-    """One request on its way. ``cancel`` may be called at any time and more than once."""
-
-    def __init__(self, client: WorkerClient, number: int, callbacks: Sequence[Callable]) -> None:
-        self._client = client
-        self.number = number
-        self.onProgress, self._onDone, self._onError, self.onWritten, self.receive = callbacks
-        self.volumes: list[Volume] = []
-        self.running = True
-        self.cancelling = False
-        self.receiving = False
-        self.result: dict[str, Any] | None = None
-        self.error: MedFusionError | None = None
-
-    def cancel(self) -> None:
-        """Stop between two batches; at the second call, or after 2 s, kill the process."""
-        self._client.cancel(self)
-
-    def finish(self, result: dict[str, Any] | None, error: MedFusionError | None) -> None:
-        """Called once by the client."""
-        self.running = False
-        self.result, self.error = result, error
-        if error is not None:
-            self._onError(error)
-        else:
-            self._onDone(result)
-
-
-def _ignore(*arguments: Any) -> None:
-    """For callers that do not ask to be told."""
-
-
-def _receiveAtOnce(result: dict[str, Any]) -> Iterator[None]:
-    """For callers to whom the result is as good as it comes."""
-    return iter(())
 
 
 class WorkerClient:
@@ -87,7 +42,7 @@ class WorkerClient:
     def __init__(self, makeChild: Callable[[], ChildProcess], command: Sequence[str]) -> None:
         self._makeChild = makeChild
         self._command = list(command)
-        self._session: _Session | None = None
+        self._session: WorkerSession | None = None
         self._jobs: dict[int, Job] = {}
         self._count = 0
         self.log: list[str] = []
@@ -128,11 +83,18 @@ class WorkerClient:
         iterator that it returns, before ``onDone``; a cancel or the process's end stops it.
         """
         if self._session is None:
-            self._session = _Session(self, self._makeChild(), self._command)
+            self._session = WorkerSession(self, self._makeChild(), self._command)
         self._count += 1
-        callbacks = [f or _ignore for f in (onProgress, onDone, onError, onWritten)]
-        job = Job(self, self._count, [*callbacks, receive or _receiveAtOnce])
-        job.volumes = list(volumes.values())
+        job = Job(
+            self,
+            self._count,
+            list(volumes.values()),
+            onProgress=onProgress,
+            onDone=onDone,
+            onError=onError,
+            onWritten=onWritten,
+            receive=receive,
+        )
         self._jobs[job.number] = job
         self._session.hand(job, {"id": job.number, "do": do, **values}, volumes, transform)
         return job
@@ -187,7 +149,7 @@ class WorkerClient:
 
     # What the session reports
 
-    def onMessage(self, session: _Session, message: Mapping[str, Any]) -> None:
+    def onMessage(self, session: WorkerSession, message: Mapping[str, Any]) -> None:
         """One message of the worker."""
         job = self._jobs.get(message["id"])
         if job is None:
@@ -200,7 +162,7 @@ class WorkerClient:
             fields = {key: message[key] for key in message if key not in ("v", "id", "event")}
             self._receive(session, job, fields)
 
-    def _receive(self, session: _Session, job: Job, result: dict[str, Any]) -> None:
+    def _receive(self, session: WorkerSession, job: Job, result: dict[str, Any]) -> None:
         """Let the job take its result step by step, then end it."""
         job.receiving = True
         steps = job.receive(result)
@@ -230,7 +192,7 @@ class WorkerClient:
                 waiting = [volume for other in self._jobs.values() for volume in other.volumes]
                 session.tidy(job, [*job.volumes, *waiting])
 
-    def onFailure(self, session: _Session, sentence: str) -> None:
+    def onFailure(self, session: WorkerSession, sentence: str) -> None:
         """The process is gone, or says what nobody understands."""
         if session is self._session:
             self._end(WorkerError(sentence))
@@ -240,142 +202,12 @@ class WorkerClient:
         self.log = [*self.log, *lines][-LOG_LINES:]
 
 
-class _Session:
-    """One life of the worker process: its folder, its messages, its end."""
-
-    def __init__(self, client: WorkerClient, child: ChildProcess, command: list[str]) -> None:
-        self._client = client
-        self.child = child
-        self.processId: int | None = None
-        self._ended = False
-        self._resultFiles: dict[int, str] = {}
-        self._buffer, self._logBuffer = LineBuffer(), LineBuffer()
-        self._folder = ExchangeFolder()
-        child.onOutput = self._onOutput
-        child.onLog = self._onLog
-        child.onFinished = self._onFinished
-        child.start([*command, str(self._folder.path)])
-        child.later(SECONDS_TO_START, self._onStartTimeout)
-
-    def hand(self, job: Job, request: dict[str, Any], volumes: Mapping[str, Volume], transform):
-        """Write the volumes in small steps between other events, then send the request."""
-        steps = self._handSteps(job, request, volumes, transform)
-
-        def step() -> None:
-            if self._ended or not job.running:
-                return
-            try:
-                next(steps)
-            except StopIteration:
-                return
-            except MedFusionError as error:
-                self._client.end(job, None, error)
-                return
-            except OSError as error:
-                reason = f"{error.strerror or error}"
-                self._fail(f"The volumes could not be written for the fusion process: {reason}.")
-                return
-            self.child.later(0, step)
-
-        self.child.later(0, step)
-
-    def _handSteps(self, job: Job, request, volumes, transform):
-        for volume in volumes.values():
-            yield from self._folder.write(volume)
-        job.onWritten()
-        messages = {role: self._folder.message(volume) for role, volume in volumes.items()}
-        file = self._folder.writeTransform(transform)
-        self.send({**request, **messages, "transform": file})
-        yield
-
-    @property
-    def folder(self) -> Path:
-        return self._folder.path
-
-    def send(self, message: Mapping[str, Any]) -> None:
-        self.child.send(encode(message))
-
-    def _opened(self, message: dict[str, Any]) -> dict[str, Any]:
-        if message["event"] == "result":
-            if message.get("volume"):
-                self._resultFiles[message["id"]] = message["volume"]["file"]
-                message["volume"] = self._folder.open(message["volume"])
-            if message.get("transform"):
-                message["transform"] = self._folder.readTransform(message["transform"])
-        return message
-
-    def tidy(self, job: Job, volumes: list[Volume]) -> None:
-        """Remove the file of a job's result, and all written volumes but these."""
-        self._folder.remove(self._resultFiles.pop(job.number, None))
-        self._folder.keepOnly(volumes)
-
-    def end(self) -> None:
-        """Leave nothing behind: neither process nor children nor files.
-
-        The worker has nothing to save. One that has not yet told its process ID leaves by itself
-        at the end of its input, even when the program that was started is only its launcher.
-        """
-        self._ended = True
-        self.child.closeInput()
-        if self.processId is not None:
-            killGroup(self.processId)
-        self.child.kill()
-        self._folder.close()
-
-    def _onOutput(self, chunk: bytes) -> None:
-        for line in self._buffer.lines(chunk):
-            message = None if self._ended else self._understood(line)
-            if message is not None:
-                self._client.onMessage(self, message)
-
-    def _understood(self, line: bytes) -> dict[str, Any] | None:
-        """The message of a line, its volume and transform opened; a broken one ends the session."""
-        try:
-            message = decode(line)
-            if message["event"] == "ready":
-                self.processId = int(message["pid"])
-            return self._opened(message)
-        except (ProtocolError, LookupError, OSError, TypeError, ValueError) as error:
-            logging.error("MedFusion: %r in %r", error, line[:200])
-            self._fail(
-                "The fusion process sent a broken message and was stopped. Try again; the log "
-                "says more."
-            )
-            return None
-
-    def _onLog(self, chunk: bytes) -> None:
-        lines = self._logBuffer.lines(chunk)
-        self._client.onLog([line.decode("utf-8", "replace") for line in lines])
-
-    def _onFinished(self, code: int) -> None:
-        if not self._ended:
-            self._fail(_endSentence(code))
-
-    def _onStartTimeout(self) -> None:
-        if not self._ended and self.processId is None:
-            self._fail("The fusion process did not start within a minute. The log says more.")
-
-    def _fail(self, sentence: str) -> None:
-        self._client.onFailure(self, sentence)
-
-
 def _error(message: Mapping[str, Any]) -> MedFusionError:
     """The error of the worker as the class of the same name, else as a ``WorkerError``."""
     kind = getattr(errors, message["kind"], None)
     if isinstance(kind, type) and issubclass(kind, MedFusionError):
         return kind(message["message"])
     return WorkerError(message["message"])
-
-
-def _endSentence(code: int) -> str:
-    if code == 127:
-        return "The fusion process could not be started. Reinstall MedFusion."
-    if code in (-9, 137):
-        return (
-            "The fusion process was ended by the system, most likely because memory ran out. "
-            "Close other programs, or choose a smaller method or volume."
-        )
-    return f"The fusion process ended unexpectedly (code {code}). Try again; the log says more."
 
 
 def workerCommand() -> list[str]:
