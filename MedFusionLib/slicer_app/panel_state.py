@@ -10,63 +10,12 @@ from dataclasses import dataclass
 from MedFusionLib.alignment import DIFFERENT_FRAMES, LITTLE_OVERLAP, NO_OVERLAP, SAME_GRID
 from MedFusionLib.methods import METHODS
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
+from MedFusionLib.slicer_app.panel_facts import Inputs, JobState, Options
+from MedFusionLib.slicer_app.panel_texts import methodText, modalityText, relationText
 from MedFusionLib.slicer_app.translation import _
 
 FUNCTIONAL = ("PET", "SPECT")
 REGISTERING = (AlignmentChoice.RIGID, AlignmentChoice.AFFINE)
-FUSING = "Fusing slices"
-"""The message with which ``MedFusionLib.fusion`` counts slices."""
-
-
-@dataclass(frozen=True)
-class VolumeFacts:
-    """What the panel knows of a chosen volume."""
-
-    name: str
-    modality: str = "unknown"
-    modalitySource: str = "given"
-    modalityReason: str = ""
-    isColour: bool = False
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """The chosen volumes and how they lie to each other (kinds of ``alignment.Overlap``)."""
-
-    reference: VolumeFacts | None = None
-    other: VolumeFacts | None = None
-    sameVolume: bool = False
-    overlapKind: str | None = None
-    overlapFraction: float = 0.0
-    outputIsInput: bool = False
-    outputIsColour: bool | None = None
-    """None for a new output volume."""
-
-
-@dataclass(frozen=True)
-class Options:
-    """The chosen options, as far as rules hang on them."""
-
-    method: str = "pyramid"
-    alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
-    hasTransform: bool = False
-    colour: Colour = Colour.AUTOMATIC
-    force: bool = False
-    torchInstalled: bool = True
-    deviceWarning: str | None = None
-
-
-@dataclass(frozen=True)
-class JobState:
-    """The run in progress. ``seconds`` since the first slice was done."""
-
-    running: bool = False
-    cancelling: bool = False
-    done: int = 0
-    total: int = 0
-    message: str = ""
-    doneAtStart: int = 0
-    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -84,10 +33,6 @@ class PanelState:
     otherModalityText: str
     methodText: str
     warnings: tuple[str, ...]
-    progressVisible: bool
-    progressMaximum: int
-    progressValue: int
-    progressText: str
 
 
 def panelState(inputs: Inputs, options: Options, job: JobState) -> PanelState:
@@ -101,15 +46,11 @@ def panelState(inputs: Inputs, options: Options, job: JobState) -> PanelState:
         inputsEnabled=not job.running,
         previewEnabled=previewMissing is None,
         previewToolTip=previewMissing or _("Fuse the slice of the red view and lay it over it"),
-        relationText=relationText(inputs, options),
+        relationText=relationText(inputs),
         referenceModalityText=modalityText(inputs.reference),
         otherModalityText=modalityText(inputs.other),
         methodText=methodText(options.method),
         warnings=warnings(inputs, options),
-        progressVisible=job.running,
-        progressMaximum=job.total,
-        progressValue=job.done,
-        progressText=progressText(job),
     )
 
 
@@ -200,53 +141,6 @@ def _applyToolTip(options: Options, job: JobState, missing: str | None) -> str:
     return _("Fuse the two volumes")
 
 
-def relationText(inputs: Inputs, options: Options) -> str:
-    """How the two volumes lie to each other, in one line."""
-    if inputs.overlapKind is None:
-        return ""
-    if inputs.overlapKind == SAME_GRID:
-        return _("Same grid.")
-    if inputs.overlapKind == NO_OVERLAP:
-        return _("No overlap.")
-    if inputs.overlapKind == DIFFERENT_FRAMES:
-        return _("No common space: align first.")
-    percent = round(100 * inputs.overlapFraction)
-    return _(
-        "Same space, other grid: will be resampled ({percent} % of the smaller volume overlaps)."
-    ).format(percent=percent)
-
-
-def modalityText(volume: VolumeFacts | None) -> str:
-    """Modality of a volume and where it is known from."""
-    if volume is None:
-        return ""
-    if volume.modality == "unknown":
-        return _("Unknown: choose it")
-    if volume.modalitySource == "guess":
-        return _("{modality}, {reason}").format(
-            modality=volume.modality, reason=volume.modalityReason
-        )
-    return (
-        _("from DICOM: {modality}").format(modality=volume.modality)
-        if (volume.modalitySource == "dicom")
-        else volume.modality
-    )
-
-
-def methodText(method: str) -> str:
-    """What a method does, and for which modalities it was made or trained."""
-    card = METHODS.get(method)
-    if card is None:
-        return ""
-    modalities = ", ".join(card.modalities)
-    made = (
-        _("Trained for MR with {modalities}.")
-        if card.kind == "learned"
-        else _("Not trained; for MR with {modalities}.")
-    )
-    return f"{card.summary} {made.format(modalities=modalities)}"
-
-
 def warnings(inputs: Inputs, options: Options) -> tuple[str, ...]:
     """What a user should know although the fusion may run."""
     found = []
@@ -272,42 +166,3 @@ def warnings(inputs: Inputs, options: Options) -> tuple[str, ...]:
 def _isMadeFor(method: str, modality: str) -> bool:
     card = METHODS.get(method)
     return card is None or modality == "unknown" or modality in card.modalities
-
-
-def progressText(job: JobState) -> str:
-    """Slices done, slices per second and time left; other steps by their name."""
-    if not job.running:
-        return ""
-    if job.cancelling:
-        return _("Cancelling...")
-    if job.total <= 0:
-        return job.message or _("Starting...")
-    if job.message != FUSING:
-        return _("{step}: {percent} %").format(
-            step=job.message, percent=round(100 * job.done / job.total)
-        )
-    counted = _("{done} of {total} slices").format(done=job.done, total=job.total)
-    fused = job.done - job.doneAtStart
-    if job.seconds <= 0 or fused <= 0:
-        return counted
-    rate = fused / job.seconds
-    left = timeText((job.total - job.done) / rate)
-    return _("{counted}, {rate} slices/s, {left} left").format(
-        counted=counted, rate=f"{rate:.1f}", left=left
-    )
-
-
-def timeText(seconds: float) -> str:
-    """A duration as seconds below two minutes, else as minutes."""
-    if seconds < 120:
-        return _("{seconds} s").format(seconds=round(seconds))
-    return _("{minutes} min").format(minutes=round(seconds / 60))
-
-
-def distanceText(distance: float | None) -> str:
-    """How far the pointer's tip is from the border of the fused volume (mm)."""
-    if distance is None:
-        return _("No volume to measure to")
-    if distance < 0:
-        return _("Tip is {distance} mm outside the volume").format(distance=f"{-distance:.1f}")
-    return _("Tip is inside, {distance} mm from the border").format(distance=f"{distance:.1f}")

@@ -11,7 +11,7 @@ from MedFusionLib.slicer_app.navigation import (
     releaseReslice,
     resliceDriverLogic,
 )
-from MedFusionLib.slicer_app.panel_state import distanceText
+from MedFusionLib.slicer_app.panel_texts import distanceText
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.volume_rendering import VolumeIn3D, volumeRenderingLogic
 

@@ -12,7 +12,7 @@ from MedFusionLib.alignment import NO_OVERLAP, OTHER_GRID, Overlap, describe_ove
 from MedFusionLib.modality import with_modality
 from MedFusionLib.registration_transforms import matrix_of
 from MedFusionLib.slicer_app.geometry import nodeGeometry
-from MedFusionLib.slicer_app.panel_state import VolumeFacts
+from MedFusionLib.slicer_app.panel_facts import VolumeFacts
 from MedFusionLib.slicer_app.provenance import dicomMetadata
 from MedFusionLib.slicer_app.transforms import referenceToOtherTransform
 from MedFusionLib.volume import Volume

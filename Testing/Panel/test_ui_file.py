@@ -20,12 +20,19 @@ ACCEPTED = {
 CONTROLS = (*ACCEPTED, "QPushButton", "QToolButton")
 BOUND_BY_CODE = {"device"}
 """What the machine offers is not known before the worker has told it."""
-FILES_OF_THE_PANEL = ("panel", "panel_views", "panel_quality")
 
 
 @pytest.fixture(scope="module")
 def ui(repository):
     return ElementTree.parse(repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui")
+
+
+@pytest.fixture(scope="module")
+def sources(repository) -> dict[str, str]:
+    """The panel's own files that touch a widget, by name."""
+    folder = repository / "MedFusionLib" / "slicer_app"
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("panel*.py")}
+    return {name: text for name, text in texts.items() if "ui." in text}
 
 
 def widgets(ui) -> dict[str, ElementTree.Element]:
@@ -65,26 +72,21 @@ def test_every_field_has_a_widget(ui, fields):
     assert set(fields) - set(bound(ui)) == BOUND_BY_CODE
 
 
-def test_every_widget_that_the_code_names_exists(ui, repository):
+def test_every_widget_that_the_code_names_exists(ui, sources):
     known = set(widgets(ui))
-    for name in FILES_OF_THE_PANEL:
-        source = (repository / "MedFusionLib" / "slicer_app" / f"{name}.py").read_text()
-        named = set(re.findall(r"\bui\.(\w+)", source))
-        assert named <= known
-        assert named, f"{name}.py names no widget"
+    assert {"panel", "panel_run", "panel_views"} <= set(sources)
+    for source in sources.values():
+        assert set(re.findall(r"\bui\.(\w+)", source)) <= known
     assert {f"{name}CollapsibleButton" for name in ("inputs", "alignment", "fusion", "output")} <= (
         known
     )
 
 
-def test_every_button_is_connected(ui, repository):
-    sources = "".join(
-        (repository / "MedFusionLib" / "slicer_app" / f"{name}.py").read_text()
-        for name in FILES_OF_THE_PANEL
-    )
+def test_every_button_is_connected(ui, sources):
+    code = "".join(sources.values())
     for name, widget in widgets(ui).items():
         if widget.get("class") in ("QPushButton", "QToolButton"):
-            assert f"ui.{name}.connect(" in sources
+            assert f"ui.{name}.connect(" in code
 
 
 def test_names_are_unique(ui):
@@ -127,10 +129,9 @@ def test_nothing_is_styled_by_hand(ui):
     assert names.isdisjoint({"styleSheet", "font", "palette"})
 
 
-def test_every_text_of_the_code_is_marked_for_translation(repository):
+def test_every_text_of_the_code_is_marked_for_translation(sources):
     """Whatever is assigned to a text or a tool tip comes from ``_``, a rule or a node."""
-    for name in FILES_OF_THE_PANEL:
-        source = (repository / "MedFusionLib" / "slicer_app" / f"{name}.py").read_text()
+    for name, source in sources.items():
         for node in ast.walk(ast.parse(source)):
             if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
                 target = ast.unparse(node.targets[0])

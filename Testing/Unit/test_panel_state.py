@@ -9,14 +9,13 @@ import pytest
 from MedFusionLib.alignment import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
 from MedFusionLib.methods import METHODS
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
-from MedFusionLib.slicer_app.panel_state import (
-    Inputs,
-    JobState,
-    Options,
-    VolumeFacts,
+from MedFusionLib.slicer_app.panel_facts import Inputs, JobState, Options, VolumeFacts
+from MedFusionLib.slicer_app.panel_state import panelState
+from MedFusionLib.slicer_app.panel_texts import (
+    deviceToolTip,
     distanceText,
     methodText,
-    panelState,
+    previewText,
     progressText,
 )
 
@@ -109,7 +108,6 @@ def test_while_running_apply_is_cancel_and_nothing_else_can_be_changed():
     assert (shown.applyText, shown.applyEnabled) == ("&Cancel", True)
     assert not shown.inputsEnabled
     assert not shown.previewEnabled
-    assert shown.progressVisible
 
 
 def test_a_run_can_be_cancelled_even_when_its_inputs_are_gone():
@@ -117,9 +115,10 @@ def test_a_run_can_be_cancelled_even_when_its_inputs_are_gone():
 
 
 def test_a_second_cancel_is_offered_as_cancel_now():
-    shown = state(job=replace(RUNNING, cancelling=True))
+    cancelling = replace(RUNNING, cancelling=True)
+    shown = state(job=cancelling)
     assert (shown.applyText, shown.applyEnabled) == ("&Cancel now", True)
-    assert shown.progressText == "Cancelling..."
+    assert progressText(cancelling) == "Cancelling..."
 
 
 def test_without_torch_apply_says_that_it_installs_it_and_preview_waits():
@@ -171,6 +170,18 @@ def test_the_tips_distance_says_inside_or_outside():
     assert "inside, 3.2 mm" in distanceText(3.21)
     assert "3.2 mm outside" in distanceText(-3.21)
     assert "No volume" in distanceText(None)
+
+
+def test_a_preview_says_how_it_differs_from_what_apply_would_do():
+    same = previewText("axial", 0.042, "asfe", "asfe", "axial")
+    assert same == "Axial slice fused in 42 ms by asfe."
+    assert "asfe is too slow" in previewText("axial", 0.042, "live", "asfe", "axial")
+    assert "chosen above" in previewText("coronal", 0.042, "asfe", "asfe", "axial")
+
+
+def test_the_version_of_torch_is_told_once_it_is_known():
+    assert deviceToolTip("2.13.0+cpu").endswith("PyTorch 2.13.0+cpu")
+    assert "PyTorch" not in deviceToolTip(None)
 
 
 @pytest.mark.parametrize("choices", [Modality, Window, AlignmentChoice, Plane, Colour])
