@@ -125,6 +125,18 @@ def test_the_given_modality_wins_over_dicom_and_dicom_over_the_name(scene):
     assert (given.modality, given.metadata["modality_source"]) == ("CT", "given")
 
 
+@pytest.mark.parametrize("dtype", [np.int16, np.float32])
+def test_a_large_unnamed_ct_is_told_by_the_air_around_the_patient(scene, dtype):
+    voxels = np.full((70, 150, 151), 40, dtype)
+    voxels[:, :20], voxels[:, -20:] = -1000, -1000
+    if dtype == np.float32:
+        voxels[0, 0, 0] = np.nan
+    node = slicer.util.addVolumeFromArray(voxels, name="series 3")
+    assert volumeFromNode(node).modality == "CT"
+    slicer.util.arrayFromVolume(node)[voxels == -1000] = 0
+    assert volumeFromNode(node).modality == "unknown"
+
+
 def test_a_node_that_holds_no_image_is_refused_with_a_sentence(scene):
     label = slicer.util.addVolumeFromArray(
         np.ones((3, 3, 3), np.uint8), nodeClassName="vtkMRMLLabelMapVolumeNode"
