@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from MedFusionLib.errors import Cancelled
 from MedFusionLib.version import __version__
 from MedFusionLib.volume import Volume
 from MedFusionLib.worker_protocol import (
@@ -88,8 +89,7 @@ class Tasks:
         result = fuse(reference, other, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
         if request.get("score"):
-            progress(0, 0, "Measuring the fused slices")
-            self._measure(reference, result, report)
+            self._measure(reference, result, report, progress, cancel)
         self._pictures = quality_pictures(reference, result.aligned_other)
         self._pictured = json.loads(encode({"report": report}))["report"]
         return {
@@ -141,7 +141,9 @@ class Tasks:
         }
 
     @staticmethod
-    def _measure(reference: Volume, result: Any, report: dict[str, Any]) -> None:
+    def _measure(
+        reference: Volume, result: Any, report: dict[str, Any], progress: Progress, cancel: Cancel
+    ) -> None:
         """Add the metrics to the report; a package they need and Slicer lacks is only told."""
         try:
             from MedFusionLib.evaluation.fusion_report import score_fusion
@@ -149,7 +151,17 @@ class Tasks:
             missing = f"The quality was not measured: {error}."
             report["warnings"] = [*report["warnings"], missing]
             return
-        report["metrics"] = score_fusion(reference, result.aligned_other, result.volume, report)
+
+        def measured(done: int, total: int) -> None:
+            if cancel():
+                raise Cancelled("The run was cancelled; nothing was changed.")
+            progress(done, total, "Measuring the fused slices")
+
+        begin = time.perf_counter()
+        progress(0, 0, "Measuring the fused slices")
+        aligned = result.aligned_other
+        report["metrics"] = score_fusion(reference, aligned, result.volume, report, measured)
+        report["seconds"] = {**report["seconds"], "measure": time.perf_counter() - begin}
 
     def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.evaluation.fusion_report import write_report

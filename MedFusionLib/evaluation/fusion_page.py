@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from MedFusionLib.evaluation.line_plot import line_plot
-from MedFusionLib.evaluation.metrics import METRIC_CARDS
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 
 STYLE = """body { font-family: sans-serif; margin: 2em; color: #222; max-width: 75em; }
 table { border-collapse: collapse; margin: 0.5em 0 1.5em; }

@@ -9,7 +9,7 @@ import base64
 import json
 import math
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -47,12 +47,14 @@ def score_fusion(
     other: Volume,
     fused: Volume,
     report: Mapping[str, Any] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> dict[str, Any]:
     """Metrics of every slice and measures of the whole, as JSON values (null where undefined).
 
     The three volumes lie on one grid (`FusionResult.aligned_other`). All are brought to grey
     values 0..255, rounded, by the windows, colours and plane of the fusion's `report`; without one,
     by the defaults (see `default_settings`). Of a colour volume the luminance is scored.
+    `progress(done, total)` hears of slices that are done; what it raises ends the scoring.
 
     Returns `per_slice` (metric -> a value per slice), `mean` (over the slices that show something),
     `volume` (see `volume_measures`), `plane`, `slices`, `empty_slices` and `definition_set`.
@@ -67,7 +69,7 @@ def score_fusion(
     settings = _settings(report or default_settings(reference, other, fused))
     stacks = _grey_stacks(reference, other, fused, settings)
     shown = stacks[0].amax(dim=(1, 2)) > 0
-    per_slice = all_metrics(*stacks)
+    per_slice = all_metrics(*stacks, progress=progress)
     measures = grey_measures(*stacks)
     if settings.colour_map is not None and fused.is_colour:
         measures["hue_error"] = _hue_error(other, fused, settings)

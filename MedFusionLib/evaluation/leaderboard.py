@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from MedFusionLib.evaluation.metrics import DEFINITION_SET, METRIC_CARDS
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
+from MedFusionLib.evaluation.metrics import DEFINITION_SET
 from MedFusionLib.evaluation.scoring import SIDE_MEASURES, Scored
 
 METRIC_NAMES = tuple(METRIC_CARDS)

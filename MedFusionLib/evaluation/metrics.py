@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from MedFusionLib.evaluation.filters import filtered, gaussian_window, sobel
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 
 DEFINITION_SET = "A (DM-FNet evaluator: MI in nats, VIF and SSIM as sums over the two sources)"
 
@@ -30,40 +30,6 @@ VIF_SMALLEST_SIDE = 41  # below this the fourth scale has no pixel left that the
 VIF_NOISE_VARIANCE = 2.0
 VIF_EPSILON = 1e-10
 SLICES_AT_ONCE = 8  # keeps the temporaries of VIF and Qabf within the processor's cache
-
-
-@dataclass(frozen=True)
-class MetricCard:
-    """What a reader must know of a metric before comparing two of its values.
-
-    `higher_is_better` tells the direction, `value_range` the possible values. `raised_by` names the
-    cheap way to a good value: "copying" one source, adding "noise" or contrast, or "" for neither.
-    """
-
-    name: str
-    higher_is_better: bool
-    value_range: str
-    raised_by: str
-    title: str
-
-
-METRIC_CARDS: dict[str, MetricCard] = {
-    card.name: card
-    for card in (
-        MetricCard("EN", True, "0..8 bit", "noise", "entropy of the fused slice"),
-        MetricCard("SD", True, "0..127.5 grey values", "noise", "standard deviation"),
-        MetricCard("SF", True, "0..361 grey values", "noise", "spatial frequency"),
-        MetricCard("AG", True, "0..255 grey values", "noise", "average gradient"),
-        MetricCard("MI", True, "0..11.1 nats", "copying", "mutual information, sum over sources"),
-        MetricCard("SCD", True, "-2..2", "", "sum of the correlations of differences"),
-        MetricCard("VIF", True, "0..about 2", "copying", "visual information fidelity, sum"),
-        MetricCard("Qabf", True, "0..1", "copying", "edge preservation of Xydeas and Petrovic"),
-        MetricCard("SSIM", True, "-2..2", "copying", "structural similarity, sum over sources"),
-        MetricCard("PSNR", True, "dB, any to inf", "", "peak signal-to-noise ratio"),
-        MetricCard("CC", True, "-1..1", "", "mean correlation with the sources"),
-        MetricCard("MSE", False, "0..65025", "", "mean squared error, mean over sources"),
-    )
-}
 
 
 def entropy(fused: Tensor) -> Tensor:
@@ -234,10 +200,17 @@ METRICS_OF_PAIR: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 }
 
 
-def all_metrics(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+def all_metrics(
+    fused: Tensor,
+    reference: Tensor,
+    other: Tensor,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> dict[str, Tensor]:
     """All metrics of set A for a batch of slices.
 
     Args: three tensors (N, H, W), grey values 0..255 of any real type (computed in float64).
+    `progress(done, N)` is called now and then; what it raises ends the work.
     Returns: metric name (see `METRIC_CARDS`) -> float64 tensor (N).
     Raises: ValueError when the shapes differ, are not (N, H, W), or a value is not finite.
     """
@@ -245,7 +218,11 @@ def all_metrics(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Te
     chunks = zip(
         *(images.split(SLICES_AT_ONCE) for images in (fused, reference, other)), strict=True
     )
-    parts = [_metrics_of_chunk(*(images.double() for images in chunk)) for chunk in chunks]
+    parts = []
+    for number, chunk in enumerate(chunks, start=1):
+        parts.append(_metrics_of_chunk(*(images.double() for images in chunk)))
+        if progress is not None:
+            progress(min(number * SLICES_AT_ONCE, len(fused)), len(fused))
     return {name: torch.cat([part[name] for part in parts]) for name in METRIC_CARDS}
 
 

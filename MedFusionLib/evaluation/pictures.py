@@ -12,7 +12,7 @@ import pandas as pd
 
 from MedFusionLib.evaluation.grey_images import shrunk
 from MedFusionLib.evaluation.leaderboard import METRIC_NAMES
-from MedFusionLib.evaluation.metrics import METRIC_CARDS
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.scoring import Scored, Sources
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from MedFusionLib.evaluation.leaderboard import COLUMNS, METRIC_NAMES, Table
-from MedFusionLib.evaluation.metrics import METRIC_CARDS
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.pictures import box_plots, contact_sheet
 from MedFusionLib.evaluation.scoring import SIDE_MEASURES, Scored, Sources
 from MedFusionLib.version import __version__

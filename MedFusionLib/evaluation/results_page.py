@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from MedFusionLib.commands.common import write_text
-from MedFusionLib.evaluation.metrics import METRIC_CARDS
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.misalignment import AS_GIVEN, MEASURES, TRUE_PLACE
 from MedFusionLib.evaluation.report_html import MARKS, NOTES
 from MedFusionLib.evaluation.scoring import SIDE_MEASURES

@@ -12,6 +12,7 @@ from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.moved_nodes import MovedNodes
 from MedFusionLib.slicer_app.panel_devices import DeviceSection
+from MedFusionLib.slicer_app.panel_icons import setIcons
 from MedFusionLib.slicer_app.panel_inputs import ChosenInputs, chosenOptions, chosenRequest
 from MedFusionLib.slicer_app.panel_preview import PreviewSection
 from MedFusionLib.slicer_app.panel_quality import QualitySection
@@ -36,6 +37,7 @@ class Panel:
         )
         self.views = ViewSection(ui)
         self.quality = QualitySection(ui, logic)
+        setIcons(ui)
 
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""

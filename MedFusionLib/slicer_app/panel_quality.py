@@ -10,6 +10,7 @@ import slicer
 
 from MedFusionLib.errors import Cancelled, MedFusionError
 from MedFusionLib.slicer_app.quality_nodes import (
+    metricsToolTip,
     qualityText,
     reportOf,
     showMetricsPlot,
@@ -61,6 +62,7 @@ class QualitySection:
         ui.showTableButton.enabled = ui.showPlotButton.enabled = measured
         ui.saveReportButton.enabled = ui.exportDicomButton.enabled = report is not None
         ui.qualityLabel.text = qualityText(report)
+        ui.qualityLabel.toolTip = metricsToolTip(report)
 
     def onShowTableButton(self) -> None:
         """Show the metrics in a table view."""

@@ -10,7 +10,8 @@ import slicer
 from MedFusionLib.errors import Cancelled, MedFusionError
 from MedFusionLib.slicer_app.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.panel_facts import JobState
-from MedFusionLib.slicer_app.panel_texts import progressText
+from MedFusionLib.slicer_app.panel_icons import setApplyIcon
+from MedFusionLib.slicer_app.panel_texts import doneText, progressText
 from MedFusionLib.slicer_app.translation import _
 
 
@@ -39,6 +40,7 @@ class RunSection:
         self._onStart, self._onDone, self._onChanged = onStart, onDone, onChanged
         self._job = None
         self._stepStart = 0.0
+        setApplyIcon(ui.applyButton, running=False)
         ui.applyButton.connect("clicked()", self.onApplyButton)
         ui.logButton.connect("toggled(bool)", self.onLogButton)
 
@@ -73,6 +75,7 @@ class RunSection:
 
     def _setState(self, **values) -> None:
         self.state = JobState(**values)
+        setApplyIcon(self.ui.applyButton, self.state.running)
         self.show()
         self._onChanged()
 
@@ -102,9 +105,7 @@ class RunSection:
         self._job = None
         self.warnings = tuple(report["warnings"])
         self._onDone(fusedNode, report)
-        self.ui.progressLabel.text = _("Done in {seconds} s on {device}.").format(
-            seconds=f"{report['seconds']['total']:.1f}", device=report["device_title"]
-        )
+        self.ui.progressLabel.text = doneText(report)
         self._setState()
 
     def _onError(self, error: MedFusionError) -> None:

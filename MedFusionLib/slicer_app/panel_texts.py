@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from MedFusionLib.alignment import DIFFERENT_FRAMES, NO_OVERLAP, SAME_GRID
 from MedFusionLib.methods import METHODS
 from MedFusionLib.slicer_app.panel_facts import Inputs, JobState, VolumeFacts
@@ -81,6 +84,19 @@ def progressText(job: JobState) -> str:
     )
 
 
+def doneText(report: Mapping[str, Any]) -> str:
+    """How long the run that gave this report took, and where it ran."""
+    seconds, device = report["seconds"], report["device_title"]
+    fused = _("Done in {seconds} s on {device}.").format(
+        seconds=f"{seconds['total']:.1f}", device=device
+    )
+    if "measure" not in seconds:
+        return fused
+    return (
+        fused + " " + _("Measuring took {seconds} s.").format(seconds=f"{seconds['measure']:.1f}")
+    )
+
+
 def timeText(seconds: float) -> str:
     """A duration as seconds below two minutes, else as minutes."""
     if seconds < 120:
@@ -88,13 +104,18 @@ def timeText(seconds: float) -> str:
     return _("{minutes} min").format(minutes=round(seconds / 60))
 
 
+def notFollowedText() -> str:
+    """What stands for the tip's distance while no pointer is followed."""
+    return _("No pointer is followed.")
+
+
 def distanceText(distance: float | None) -> str:
     """How far the pointer's tip is from the border of the fused volume (mm)."""
     if distance is None:
-        return _("No volume to measure to")
+        return _("There is no volume to measure to.")
     if distance < 0:
-        return _("Tip is {distance} mm outside the volume").format(distance=f"{-distance:.1f}")
-    return _("Tip is inside, {distance} mm from the border").format(distance=f"{distance:.1f}")
+        return _("{distance} mm outside the volume.").format(distance=f"{-distance:.1f}")
+    return _("Inside, {distance} mm from the border.").format(distance=f"{distance:.1f}")
 
 
 def previewText(plane: str, seconds: float, method: str, chosen: str, chosenPlane: str) -> str:

@@ -11,7 +11,7 @@ from MedFusionLib.slicer_app.navigation import (
     releaseReslice,
     resliceDriverLogic,
 )
-from MedFusionLib.slicer_app.panel_texts import distanceText
+from MedFusionLib.slicer_app.panel_texts import distanceText, notFollowedText
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.volume_rendering import VolumeIn3D, volumeRenderingLogic
 
@@ -28,6 +28,7 @@ class ViewSection:
         self._follower = PointerFollower(onMoved=self._onPointerMoved)
         self._driven: tuple = ((), None)
         self._showWhatIsInstalled()
+        ui.distanceLabel.text = notFollowedText()
         self._connect()
 
     def _showWhatIsInstalled(self) -> None:
@@ -78,7 +79,7 @@ class ViewSection:
         parameters = self._parameters
         self._blending = False
         nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.outputVolume)
-        view_layouts.showCompare(nodes, (_("Ref"), _("Oth"), _("Fus")))
+        view_layouts.showCompare(nodes, (_("Reference"), _("Other"), _("Fused")))
 
     def onBlendButton(self) -> None:
         """The fused volume over the reference."""
@@ -118,7 +119,7 @@ class ViewSection:
         self._release()
         parameters, ui = self._parameters, self.ui
         pointer = parameters.pointerTransform if parameters else None
-        ui.distanceLabel.text = ""
+        ui.distanceLabel.text = notFollowedText()
         if pointer is None or not ui.followPointerCheckBox.checked:
             return
         sliceNodes = view_layouts.navigationSliceNodes()

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 import slicer
 
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
+from MedFusionLib.slicer_app.choices import Plane
 from MedFusionLib.slicer_app.translation import _
 
 TABLE_ROLE = "MedFusion.MetricsTable"
 CHART_ROLE = "MedFusion.MetricsPlot"
 SLICE_COLUMN = "slice"
 LARGEST_INDEX = 2.5
+TABLE_DECIMALS = 4
 _FROM_ATTRIBUTES = {
     "method": "MedFusion.Method",
     "version": "MedFusion.Version",
@@ -57,8 +60,32 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
             )
         )
     means = (report.get("metrics") or {}).get("mean", {})
-    lines += [f"{name}: {value:.3f}" for name, value in means.items() if value is not None]
+    # No line ends between a metric and its value.
+    values = [f"{name}:\u00a0{value:.3f}" for name, value in means.items() if value is not None]
+    if values:
+        lines.append(_("Means over the slices: {values}").format(values=",  ".join(values)))
     return "\n".join(lines) or _("The fused slices were not measured.")
+
+
+def metricText(name: str) -> str:
+    """What a metric is, its values and its direction, for who does not know its letters."""
+    card = METRIC_CARDS.get(name)
+    if card is None:
+        return name
+    text = (
+        _("{name}: {title} ({range}), higher is better")
+        if card.higher_is_better
+        else _("{name}: {title} ({range}), lower is better")
+    )
+    return text.format(name=name, title=card.title, range=card.value_range)
+
+
+def metricsToolTip(report: Mapping[str, Any] | None) -> str:
+    """What the metrics of a report are, a line each."""
+    means = ((report or {}).get("metrics") or {}).get("mean", {})
+    return "\n".join(metricText(name) for name in means) or _(
+        "How well the volumes were aligned and fused, once they are."
+    )
 
 
 def metricsTable(fusedNode, report: Mapping[str, Any]):
@@ -75,11 +102,21 @@ def metricsTable(fusedNode, report: Mapping[str, Any]):
     tableNode.RemoveAllColumns()
     slicer.util.updateTableFromArray(
         tableNode,
-        [np.arange(count), *(np.array(values, dtype=float) for values in columns.values())],
+        [np.arange(count), *(_rounded(values) for values in columns.values())],
         [SLICE_COLUMN, *columns],
     )
+    # Slicer would show letters, A to M, over the columns and numbers, 1 to N, beside the slices.
+    tableNode.SetUseColumnTitleAsColumnHeader(True)
+    tableNode.SetUseFirstColumnAsRowHeader(True)
+    for name in columns:
+        tableNode.SetColumnDescription(name, metricText(name))
     tableNode.EndModify(wasModifying)
     return tableNode
+
+
+def _rounded(values) -> np.ndarray:
+    """What a table can be read with; the report has all digits. NaN where a metric is undefined."""
+    return np.round(np.array(values, dtype=float), TABLE_DECIMALS)
 
 
 def metricsChart(fusedNode, report: Mapping[str, Any]):
@@ -92,12 +129,19 @@ def metricsChart(fusedNode, report: Mapping[str, Any]):
         fusedNode.SetNodeReferenceID(CHART_ROLE, chartNode.GetID())
     _removeSeries(scene, chartNode)
     chartNode.SetTitle(fusedNode.GetName())
-    chartNode.SetXAxisTitle(_("Slice"))
+    chartNode.SetXAxisTitle(_sliceAxisTitle(report))
     chartNode.SetYAxisTitle(_("Metric"))
     for number, name in enumerate(plottedMetrics(report)):
         series = _series(scene, tableNode, name, _COLOURS[number % len(_COLOURS)])
         chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
     return chartNode
+
+
+def _sliceAxisTitle(report: Mapping[str, Any]) -> str:
+    plane = report["metrics"].get("plane")
+    if plane is None:
+        return _("Slice")
+    return _("{plane} slice").format(plane=Plane.label(Plane(plane)))
 
 
 def plottedMetrics(report: Mapping[str, Any]) -> list[str]:

@@ -31,7 +31,7 @@ def compareLayout(labels: tuple[str, str, str]) -> str:
 def showCompare(volumeNodes, labels: tuple[str, str, str]) -> None:
     """Reference, other and fused side by side, scrolled and zoomed together.
 
-    ``labels`` mark the views; Slicer has room for three letters.
+    ``labels`` mark the views; Slicer has room for a short word.
     """
     layoutManager = slicer.app.layoutManager()
     layoutNode = layoutManager.layoutLogic().GetLayoutNode()

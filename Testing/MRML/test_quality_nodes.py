@@ -71,7 +71,7 @@ def test_the_text_tells_registration_and_means_and_leaves_out_what_is_undefined(
     text = qualityText(REPORT)
     assert "doubtful" in text
     assert "Only a part" in text
-    assert "SSIM: 0.812" in text
+    assert "SSIM:\u00a00.812" in text
     assert "VIF" not in text
     assert "Nothing" in qualityText(None)
     assert "not measured" in qualityText({"method": "average"})

@@ -116,11 +116,12 @@ def widgetVariables(root) -> types.SimpleNamespace:
 
 
 def qtModule() -> types.ModuleType:
-    """The one name of ``qt`` that the panel uses without a dialog."""
+    """The names of ``qt`` that the panel uses without a dialog."""
     module = types.ModuleType("qt")
     module.QTimer = types.SimpleNamespace(
         singleShot=lambda milliseconds, function: QtCore.QTimer.singleShot(milliseconds, function)
     )
+    module.QIcon, module.QStyle = QtGui.QIcon, QtWidgets.QStyle
     return module
 
 

@@ -313,7 +313,7 @@ def test_the_slice_views_follow_the_chosen_pointer(panel):
     tip[:3, 3] = (10.0, 8.0, 6.25)
     pointer.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(tip))
     assert sliceNode.GetSliceOffset() == pytest.approx(6.25, abs=0.01)
-    assert "inside, 5.2 mm from the border" in panel.ui.distanceLabel.text
+    assert "Inside, 5.2 mm from the border" in panel.ui.distanceLabel.text
     panel.panel.stop()
     assert not pointer.HasObserver(slicer.vtkMRMLTransformNode.TransformModifiedEvent)
     assert not panel.ui.followPointerCheckBox.checked

@@ -81,7 +81,7 @@ def fill(panel) -> None:
         "warningsLabel": "Only 20 % of the smaller volume overlaps.",
         "progressLabel": "30 of 94 slices, 8.3 slices/s, 8 s left",
         "previewLabel": "Axial slice fused in 42 ms by pyramid.",
-        "distanceLabel": "Tip is inside, 12.3 mm from the border",
+        "distanceLabel": "Inside, 12.3 mm from the border.",
         "qualityLabel": "Registration: pass.\nMI: 1.234\nSSIM: 0.812",
     }
     for name, text in labels.items():

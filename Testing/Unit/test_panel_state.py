@@ -14,6 +14,7 @@ from MedFusionLib.slicer_app.panel_state import panelState
 from MedFusionLib.slicer_app.panel_texts import (
     deviceToolTip,
     distanceText,
+    doneText,
     methodText,
     previewText,
     progressText,
@@ -166,10 +167,17 @@ def test_other_steps_are_told_by_their_name():
     assert progressText(JobState(running=True)) == "Starting..."
 
 
+def test_the_end_of_a_run_tells_fusing_and_measuring_apart():
+    report = {"seconds": {"total": 2.84}, "device_title": "CPU"}
+    assert doneText(report) == "Done in 2.8 s on CPU."
+    measured = {**report, "seconds": {"total": 2.84, "measure": 9.5}}
+    assert doneText(measured) == "Done in 2.8 s on CPU. Measuring took 9.5 s."
+
+
 def test_the_tips_distance_says_inside_or_outside():
-    assert "inside, 3.2 mm" in distanceText(3.21)
+    assert "Inside, 3.2 mm" in distanceText(3.21)
     assert "3.2 mm outside" in distanceText(-3.21)
-    assert "No volume" in distanceText(None)
+    assert "no volume" in distanceText(None)
 
 
 def test_a_preview_says_how_it_differs_from_what_apply_would_do():

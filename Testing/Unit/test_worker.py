@@ -21,6 +21,8 @@ from MedFusionLib.fusion import fuse
 from MedFusionLib.slicer_app.child_process import SubprocessChild
 from MedFusionLib.slicer_app.worker_client import WorkerClient, WorkerError, workerCommand
 from MedFusionLib.volume import Volume
+from MedFusionLib.worker_protocol import save_volume
+from MedFusionLib.worker_tasks import Tasks
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_worker.py")
 
@@ -67,9 +69,10 @@ def submit(client, method="average", **more):
 def gone(processId: int) -> bool:
     """Whether a process has ended, within 5 s."""
     for _ in range(100):
-        if not psutil.pid_exists(processId) or (
-            psutil.Process(processId).status() == psutil.STATUS_ZOMBIE
-        ):
+        try:
+            if psutil.Process(processId).status() == psutil.STATUS_ZOMBIE:
+                return True
+        except psutil.NoSuchProcess:
             return True
         time.sleep(0.05)
     return False
@@ -104,6 +107,31 @@ def test_progress_counts_every_slice(client):
     client.wait(submit(client, onProgress=lambda done, total, message: seen.append((done, total))))
     assert seen == sorted(seen)
     assert seen[-1] == (12, 12)
+
+
+def test_measuring_counts_its_slices_and_can_be_cancelled(tmp_path):
+    request = {
+        "id": 1,
+        "do": "fuse",
+        "reference": save_volume(volume(0), tmp_path, "reference.npy"),
+        "other": save_volume(volume(1, "CT"), tmp_path, "other.npy"),
+        "options": {"method": "average", "device": "cpu"},
+        "score": True,
+    }
+    seen = []
+
+    def progress(done, total, message):
+        if message.startswith("Measuring"):
+            seen.append((done, total))
+
+    report = Tasks(tmp_path).run(request, progress, lambda: False)["report"]
+    assert seen[0] == (0, 0)
+    assert seen[-1] == (12, 12)
+    assert report["seconds"]["measure"] > 0
+    with pytest.raises(Cancelled):
+        Tasks(tmp_path).run({**request, "id": 2}, progress, lambda: len(seen) > 3)
+    assert seen[3:] == [(0, 0)]
+    assert not (tmp_path / "fused-2.npy").exists()
 
 
 def test_a_large_result_is_taken_in_steps_between_other_events(client):
