@@ -141,22 +141,49 @@ class _TipCrosshair:
             self._node.SetCrosshairMode(self._mode)
 
 
-def driveWithReslice(sliceNodes, pointerNode) -> bool:
-    """Let SlicerIGT turn the views with the pointer; False where it is not installed."""
-    logic = resliceDriverLogic()
-    if logic is None:
-        return False
-    modes = (logic.MODE_INPLANE, logic.MODE_INPLANE90, logic.MODE_TRANSVERSE)
-    for sliceNode, mode in zip(sliceNodes, modes, strict=False):
-        logic.SetDriverForSlice(pointerNode.GetID(), sliceNode)
-        logic.SetModeForSlice(mode, sliceNode)
-    return True
+class ResliceDrive:
+    """Lets SlicerIGT turn views with a pointer, from ``start`` until ``stop``.
+
+    A view that is driven already, as a user can arrange it in SlicerIGT's own module, keeps its
+    driver. The others get back their orientation, at the place that they show then.
+    """
+
+    def __init__(self) -> None:
+        self._driverId = ""
+        self._before: list[tuple] = []
+
+    def start(self, sliceNodes, pointerNode) -> bool:
+        """Begin to turn views with the pointer; False where SlicerIGT is not installed."""
+        self.stop()
+        logic = resliceDriverLogic()
+        if logic is None:
+            return False
+        self._driverId = pointerNode.GetID()
+        modes = (logic.MODE_INPLANE, logic.MODE_INPLANE90, logic.MODE_TRANSVERSE)
+        for sliceNode, mode in zip(sliceNodes, modes, strict=False):
+            if not isDriven(sliceNode):
+                self._before.append((sliceNode, vtk.vtkMatrix4x4()))
+                self._before[-1][1].DeepCopy(sliceNode.GetSliceToRAS())
+                logic.SetDriverForSlice(self._driverId, sliceNode)
+                logic.SetModeForSlice(mode, sliceNode)
+        return True
+
+    def stop(self) -> None:
+        """Take back the views that still follow this pointer."""
+        logic, before = resliceDriverLogic(), self._before
+        self._before = []
+        for sliceNode, sliceToRas in before:
+            if sliceNode.GetAttribute(DRIVER_ATTRIBUTE) == self._driverId:
+                # The driver first: with a mode alone, SlicerIGT's logic would look for a pointer
+                # that may have been deleted, and crash.
+                logic.SetDriverForSlice("", sliceNode)
+                logic.SetModeForSlice(logic.MODE_NONE, sliceNode)
+                _turnBack(sliceNode, sliceToRas)
 
 
-def releaseReslice(sliceNodes, pointerNode) -> None:
-    """Take the views back that ``driveWithReslice`` gave to this pointer."""
-    logic = resliceDriverLogic()
-    for sliceNode in sliceNodes:
-        if logic and sliceNode.GetAttribute(DRIVER_ATTRIBUTE) == pointerNode.GetID():
-            logic.SetModeForSlice(logic.MODE_NONE, sliceNode)
-            logic.SetDriverForSlice("", sliceNode)
+def _turnBack(sliceNode, sliceToRas) -> None:
+    """Give a view an orientation of before, and let it show the place that it shows now."""
+    for row in range(3):
+        sliceToRas.SetElement(row, 3, sliceNode.GetSliceToRAS().GetElement(row, 3))
+    sliceNode.GetSliceToRAS().DeepCopy(sliceToRas)
+    sliceNode.UpdateMatrices()

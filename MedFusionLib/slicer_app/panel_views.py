@@ -7,8 +7,7 @@ import slicer
 from MedFusionLib.slicer_app import view_layouts
 from MedFusionLib.slicer_app.navigation import (
     PointerFollower,
-    driveWithReslice,
-    releaseReslice,
+    ResliceDrive,
     resliceDriverLogic,
 )
 from MedFusionLib.slicer_app.panel_texts import distanceText, notFollowedText
@@ -26,7 +25,7 @@ class ViewSection:
         self._reveal = view_layouts.LayerReveal()
         self._volumeIn3D = VolumeIn3D()
         self._follower = PointerFollower(onMoved=self._onPointerMoved)
-        self._driven: tuple = ((), None)
+        self._drive = ResliceDrive()
         self._showWhatIsInstalled()
         ui.distanceLabel.text = notFollowedText()
         self._connect()
@@ -123,15 +122,13 @@ class ViewSection:
         if pointer is None or not ui.followPointerCheckBox.checked:
             return
         sliceNodes = view_layouts.navigationSliceNodes()
-        if ui.resliceDriverCheckBox.checked and driveWithReslice(sliceNodes, pointer):
-            self._driven = (sliceNodes, pointer)
+        if ui.resliceDriverCheckBox.checked:
+            self._drive.start(sliceNodes, pointer)
         self._follower.start(pointer, sliceNodes, parameters.outputVolume)
 
     def _release(self) -> None:
         self._follower.stop()
-        sliceNodes, pointer = self._driven
-        releaseReslice(sliceNodes, pointer)
-        self._driven = ((), None)
+        self._drive.stop()
 
     def _onPointerMoved(self, tip, distance) -> None:
         self.ui.distanceLabel.text = distanceText(distance)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import types
+
 import numpy as np
 import pytest
 import vtk
@@ -11,8 +13,9 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 from MedFusionLib.slicer_app.navigation import (  # noqa: E402
     DRIVER_ATTRIBUTE,
     PointerFollower,
+    ResliceDrive,
     distanceToBorder,
-    driveWithReslice,
+    isDriven,
     tipInWorld,
 )
 
@@ -149,4 +152,66 @@ def test_the_distance_moves_with_the_volumes_parent_transform(scene):
 
 
 def test_without_slicerigt_the_reslice_driver_says_no(scene, sliceNodes):
-    assert driveWithReslice(sliceNodes, addTransform(scene, at(TIP))) is False
+    assert ResliceDrive().start(sliceNodes, addTransform(scene, at(TIP))) is False
+
+
+class ResliceLogic:
+    """What SlicerIGT's logic does to a view: attributes, a turn, and a crash for a lost driver."""
+
+    MODE_NONE, MODE_INPLANE, MODE_INPLANE90, MODE_TRANSVERSE = range(4)
+
+    def __init__(self, scene):
+        self._scene = scene
+
+    def SetDriverForSlice(self, nodeId, sliceNode):
+        if self._scene.GetNodeByID(nodeId) is None:
+            sliceNode.RemoveAttribute(DRIVER_ATTRIBUTE)
+            return
+        sliceNode.SetAttribute(DRIVER_ATTRIBUTE, nodeId)
+
+    def SetModeForSlice(self, mode, sliceNode):
+        driver = sliceNode.GetAttribute(DRIVER_ATTRIBUTE)
+        if driver is None:
+            return
+        pointer = self._scene.GetNodeByID(driver)
+        assert pointer is not None, "here SlicerIGT crashes"
+        pointer.GetMatrixTransformToWorld(sliceNode.GetSliceToRAS())
+        sliceNode.UpdateMatrices()
+
+
+@pytest.fixture
+def resliceDriver(scene, monkeypatch):
+    module = types.SimpleNamespace(logic=lambda: ResliceLogic(scene))
+    modules = types.SimpleNamespace(volumereslicedriver=module)
+    monkeypatch.setattr(slicer, "modules", modules, raising=False)
+
+
+def test_views_that_were_turned_get_their_orientation_back(scene, sliceNodes, resliceDriver):
+    before = [node.GetOrientation() for node in sliceNodes]
+    drive = ResliceDrive()
+    assert drive.start(sliceNodes, addTransform(scene, at(TIP, rotation(33, "X"))))
+    assert [node.GetOrientation() for node in sliceNodes] == ["Reformat"] * 3
+    drive.stop()
+    assert [node.GetOrientation() for node in sliceNodes] == before
+    assert offsets(sliceNodes) == pytest.approx([TIP[2], TIP[0], TIP[1]], abs=0.01)
+    assert not any(isDriven(node) for node in sliceNodes)
+
+
+def test_a_pointer_that_was_deleted_does_not_keep_the_views(scene, sliceNodes, resliceDriver):
+    pointer = addTransform(scene, at(TIP, rotation(33, "X")))
+    drive = ResliceDrive()
+    drive.start(sliceNodes, pointer)
+    scene.RemoveNode(pointer)
+    drive.stop()
+    assert not any(isDriven(node) for node in sliceNodes)
+
+
+def test_a_view_that_the_user_lets_another_node_drive_keeps_it(scene, sliceNodes, resliceDriver):
+    probe = addTransform(scene, at([0, 0, 0]), name="Probe")
+    sliceNodes[1].SetAttribute(DRIVER_ATTRIBUTE, probe.GetID())
+    drive = ResliceDrive()
+    drive.start(sliceNodes, addTransform(scene, at(TIP)))
+    assert sliceNodes[1].GetAttribute(DRIVER_ATTRIBUTE) == probe.GetID()
+    drive.stop()
+    assert sliceNodes[1].GetAttribute(DRIVER_ATTRIBUTE) == probe.GetID()
+    assert not isDriven(sliceNodes[0])
