@@ -107,7 +107,9 @@ def fuse(
     used_precision = computed_precision(precision, chosen.device, card.reduced_precisions)
     warnings: list[str] = []
     if precision not in ("auto", used_precision):
-        warnings.append(f"'{name}' is not offered in {precision}: it ran in {used_precision}.")
+        warnings.append(
+            f"The method '{name}' is not offered in {precision}: it ran in {used_precision}."
+        )
     reference = checked_input(reference, "reference", allow_nonfinite, warnings)
     other = checked_input(other, "other", allow_nonfinite, warnings)
     if reference.is_colour:
@@ -223,7 +225,7 @@ def _resampled(
     if overlap.kind == alignments.NO_OVERLAP or not force:
         alignments.refuse_bad_overlap(overlap)
     if overlap.kind == alignments.DIFFERENT_FRAMES:
-        warnings.append(f"{overlap.sentence} They were fused as they lie because of --force.")
+        warnings.append(f"{overlap.sentence} They were fused as they lie because that was forced.")
     if overlap.is_little:
         warnings.append(f"Only {100 * overlap.fraction:.0f} % of the smaller volume overlaps.")
     described = {"kind": kind, "matrix": _matrix(transform)}

@@ -25,13 +25,16 @@ def checked_input(volume: Volume, role: str, allow_nonfinite: bool, warnings: li
         raise InputError(f"The {role} volume is a single slice ({size}). Choose a whole volume.")
     if volume.voxels.dtype.kind == "c":
         raise InputError(f"The {role} volume holds complex numbers. Save its magnitude first.")
-    warnings.extend(f"{role}: {line}" for line in volume.metadata.get("warnings", "").splitlines())
+    told = volume.metadata.get("warnings", "").splitlines()
+    warnings.extend(f"{role.capitalize()} volume: {line}" for line in told)
     volume = _finite(volume, role, allow_nonfinite, warnings)
     refuse_constant(volume, role)
     _refuse_labels(volume, role)
     if volume.metadata.get("modality_source") == "guess":
         reason = volume.metadata.get("modality_reason", "")
-        warnings.append(f"{role}: the modality {volume.modality} is a guess ({reason}).")
+        warnings.append(
+            f"The modality of the {role} volume is not certain: {volume.modality}, {reason}."
+        )
     return volume
 
 
@@ -47,9 +50,11 @@ def _finite(volume: Volume, role: str, allow: bool, warnings: list[str]) -> Volu
     if not allow:
         raise InputError(
             f"The {role} volume holds {bad} voxels that are NaN or infinite. Repair it, or let "
-            "them count as background with --allow-nonfinite."
+            "them count as background (--allow-nonfinite; in Slicer under Advanced)."
         )
-    warnings.append(f"{role}: {bad} NaN or infinite voxels were replaced by the background.")
+    warnings.append(
+        f"In the {role} volume {bad} NaN or infinite voxels were replaced by the background."
+    )
     background = volume.voxels[finite].min()
     return replace(volume, voxels=np.where(finite, volume.voxels, background))
 

@@ -193,7 +193,7 @@ def test_apply_becomes_cancel_and_then_the_fused_volume_is_the_output(panel):
     fused = panel.parameters.outputVolume
     assert fused.IsA("vtkMRMLVectorVolumeNode")
     assert "Done in" in panel.ui.progressLabel.text
-    assert "is a guess" in panel.ui.warningsLabel.text
+    assert "volume is not certain: PET, guessed from" in panel.ui.warningsLabel.text
     assert "SSIM" in panel.ui.qualityLabel.text
     assert panel.ui.showPlotButton.enabled
     panel.applyAndWait()

@@ -139,6 +139,25 @@ def test_different_frames_of_reference_are_refused_unless_forced():
     )
 
 
+def test_every_warning_is_a_sentence():
+    voxels = head().voxels.copy()
+    voxels[0, 0, 0] = np.nan
+    tilted = "The gantry was tilted: the series was resampled to an even grid of 3 mm."
+    guess = {"modality_source": "guess", "modality_reason": "guessed from 't1' in the name"}
+    told = {**guess, "warnings": tilted, "frame_of_reference_uid": "1.2"}
+    x, y, z = head().origin
+    one = Volume(voxels, head().spacing, (x, y, z), ROTATION, "MR", told)
+    far = {**guess, "frame_of_reference_uid": "1.3"}
+    two = Volume(head().voxels, head().spacing, (x, y, z + 30), ROTATION, "CT", far)
+    options = {"force": True, "allow_nonfinite": True, "precision": "float16"}
+    warnings = fuse(one, two, method="average", **options).report["warnings"]
+    expected = (tilted, "NaN", "reference volume is not certain", "other volume is not", "frames")
+    for part in (*expected, "smaller volume overlaps"):
+        assert any(part in warning for warning in warnings), part
+    for warning in warnings:
+        assert warning[0].isupper() and warning.endswith("."), warning
+
+
 def test_without_alignment_the_grids_must_be_equal():
     x, y, z = head().origin
     moved = Volume(head().voxels, head().spacing, (x + 1, y, z), ROTATION, "CT")
