@@ -8,29 +8,31 @@ from __future__ import annotations
 
 from collections.abc import Generator, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.modality import with_modality
 from MedFusionLib.painting import GREY_MAXIMUM
 from MedFusionLib.slicer_app.exchange import BYTES_PER_STEP
-from MedFusionLib.slicer_app.geometry import copyNodeGeometry, nodeGeometry, setNodeGeometry
+from MedFusionLib.slicer_app.geometry import copyNodeGeometry, setNodeGeometry
+from MedFusionLib.slicer_app.node_checks import (
+    classFor,
+    refuseAlignmentOverTransform,
+    refuseOtherClass,
+    refuseOtherGrid,
+    refuseOutput,
+    refuseWhatIsNoImage,
+)
 from MedFusionLib.slicer_app.provenance import placeUnderStudyOf, recordProvenance
 from MedFusionLib.slicer_app.scene_facts import outline
 from MedFusionLib.slicer_app.transforms import referenceToOtherTransform
 from MedFusionLib.volume import Volume
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-SCALAR_CLASS = "vtkMRMLScalarVolumeNode"
-COLOUR_CLASS = "vtkMRMLVectorVolumeNode"
 GREY_COLOUR_NODE_ID = "vtkMRMLColorTableNodeGrey"
 SCALAR_WINDOW_LEVEL = (float(GREY_MAXIMUM), GREY_MAXIMUM / 2)
 """Shows the whole range of a fused scalar volume."""
@@ -57,14 +59,14 @@ def fuseNodes(
     ``GeometryError`` with a sentence, and leaves the scene as it was.
     """
     if outputNode is not None:
-        _refuseOutput(outputNode, referenceNode, otherNode)
+        refuseOutput(outputNode, referenceNode, otherNode)
     reference = volumeFromNode(referenceNode, modalities[0])
     other = volumeFromNode(otherNode, modalities[1])
     transform = referenceToOtherTransform(referenceNode, otherNode)
     if transform is not None and alignment in REGISTERED:
         options["initial"] = transform
     elif transform is not None:
-        _refuseAlignmentOverTransform(alignment)
+        refuseAlignmentOverTransform(alignment)
         alignment = transform
     result = fuse(reference, other, alignment=alignment, **options)
     node = fusedNodeFromVolume(result.volume, result.report, referenceNode, otherNode, outputNode)
@@ -90,7 +92,7 @@ def volumeSeenInNode(volumeNode, modality: str | None = None) -> Volume:
 
     Costs nothing, whatever the size; a change of the node shows in the volume.
     """
-    _refuseWhatIsNoImage(volumeNode)
+    refuseWhatIsNoImage(volumeNode)
     name = volumeNode.GetName() or ""
     known = outline(volumeNode)
     metadata = {"source": name, **known.metadata}
@@ -102,7 +104,7 @@ def volumeSeenInNode(volumeNode, modality: str | None = None) -> Volume:
 
 def addVolumeNode(scene, volume: Volume, name: str):
     """Add a volume to a scene as a new node with a display node, and return the node."""
-    node = scene.AddNewNodeByClass(_classFor(volume), name)
+    node = scene.AddNewNodeByClass(classFor(volume), name)
     _setImage(node, imageOf(volume.voxels))
     setNodeGeometry(node, volume.spacing, volume.origin, volume.directions)
     node.CreateDefaultDisplayNodes()
@@ -127,14 +129,14 @@ def fusedNodeFromVolume(
     updated node keeps its ID and tells its observers once. Raises
     ``InputError``, with the scene untouched, when the volume or the output node does not fit.
     """
-    _refuseOtherGrid(volume, referenceNode)
+    refuseOtherGrid(volume, referenceNode)
     if outputNode is not None:
-        _refuseOutput(outputNode, referenceNode, otherNode)
-        _refuseOtherClass(outputNode, volume)
+        refuseOutput(outputNode, referenceNode, otherNode)
+        refuseOtherClass(outputNode, volume)
     else:
         name = f"{referenceNode.GetName()} + {otherNode.GetName()} fused"
         scene = referenceNode.GetScene()
-        outputNode = scene.AddNewNodeByClass(_classFor(volume), scene.GenerateUniqueName(name))
+        outputNode = scene.AddNewNodeByClass(classFor(volume), scene.GenerateUniqueName(name))
     wasModifying = outputNode.StartModify()
     try:
         # The window first: an image without a fixed one is searched through for a good one.
@@ -157,10 +159,6 @@ def showWholeRange(volumeNode, volume: Volume) -> None:
     displayNode.SetAndObserveColorNodeID(GREY_COLOUR_NODE_ID)
     displayNode.AutoWindowLevelOff()
     displayNode.SetWindowLevel(*(COLOUR_WINDOW_LEVEL if volume.is_colour else SCALAR_WINDOW_LEVEL))
-
-
-def _classFor(volume: Volume) -> str:
-    return COLOUR_CLASS if volume.is_colour else SCALAR_CLASS
 
 
 def imageInSteps(voxels: np.ndarray) -> Generator[None, None, vtk.vtkImageData]:
@@ -197,79 +195,3 @@ def _setImage(volumeNode, image: vtk.vtkImageData) -> None:
     volumeNode.StorableModified()
     if image.GetNumberOfScalarComponents() == 3:
         volumeNode.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeColorRGB)
-
-
-def _refuseWhatIsNoImage(volumeNode) -> None:
-    name = volumeNode.GetName()
-    if volumeNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
-        raise InputError(
-            f"'{name}' is no image ({volumeNode.GetNodeTagName()}). "
-            "Choose a scalar or a colour volume."
-        )
-    image = volumeNode.GetImageData()
-    if image is None or image.GetPointData().GetScalars() is None:
-        raise InputError(f"The volume '{name}' holds no voxels. Load its image first.")
-    if min(image.GetDimensions()) < 2:
-        raise InputError(
-            f"The volume '{name}' is a single slice ({_sizeText(image.GetDimensions())}). "
-            "MedFusion needs at least two slices along each axis."
-        )
-    _refuseComponents(volumeNode, image.GetNumberOfScalarComponents())
-
-
-def _refuseComponents(volumeNode, components: int) -> None:
-    spatial = (
-        slicer.vtkMRMLVolumeNode.VoxelVectorTypeSpatial,
-        slicer.vtkMRMLVolumeNode.VoxelVectorTypeSpatialCovariant,
-    )
-    expected = (3, 4) if volumeNode.GetClassName() == COLOUR_CLASS else (1,)
-    if components not in expected or volumeNode.GetVoxelVectorType() in spatial:
-        raise InputError(
-            f"The volume '{volumeNode.GetName()}' holds {components} values per voxel that are "
-            "neither an intensity nor a colour. Choose a scalar or an RGB volume."
-        )
-
-
-def _refuseAlignmentOverTransform(alignment: str) -> None:
-    if alignment != "resample":
-        raise GeometryError(
-            f"The two volumes have different parent transforms, which the alignment '{alignment}' "
-            "would pass over. Use 'resample' or a registration, or put both volumes under the same "
-            "transform."
-        )
-
-
-def _refuseOutput(outputNode, referenceNode, otherNode) -> None:
-    name = outputNode.GetName()
-    if outputNode in (referenceNode, otherNode):
-        raise InputError(
-            f"The output '{name}' is one of the two inputs, which would be lost. "
-            "Choose another output volume, or none for a new one."
-        )
-    if outputNode.GetScene() is not referenceNode.GetScene():
-        raise InputError(f"The output '{name}' is not in the reference's scene. Choose another.")
-    if outputNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
-        raise InputError(f"The output '{name}' is no scalar or colour volume. Choose another.")
-
-
-def _refuseOtherClass(outputNode, volume: Volume) -> None:
-    if outputNode.GetClassName() != _classFor(volume):
-        fused, held = ("in colour", "grey") if volume.is_colour else ("grey", "in colour")
-        raise InputError(
-            f"The fused volume is {fused}, but the output '{outputNode.GetName()}' can only be "
-            f"{held}. Choose another output volume, or none for a new one."
-        )
-
-
-def _refuseOtherGrid(volume: Volume, referenceNode) -> None:
-    shape = tuple(reversed(referenceNode.GetImageData().GetDimensions()))
-    geometry = (volume.spacing, volume.origin, tuple(volume.directions))
-    if volume.grid_shape != shape or geometry != nodeGeometry(referenceNode):
-        raise InputError(
-            f"The fused volume does not lie on the grid of '{referenceNode.GetName()}'. The "
-            "reference was changed or replaced since the fusion began: fuse again."
-        )
-
-
-def _sizeText(dimensions: Sequence[int]) -> str:
-    return "×".join(str(count) for count in dimensions)

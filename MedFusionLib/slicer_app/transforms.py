@@ -19,6 +19,7 @@ from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from MedFusionLib.errors import GeometryError
 from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP, nodeGeometry
+from MedFusionLib.slicer_app.translation import _
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -61,7 +62,7 @@ def _refusedFailures(toOther: vtk.vtkGeneralTransform) -> Iterator[None]:
     slicer.vtkMRMLTransformNode.FlattenGeneralTransform(parts, toOther)
     transforms = [parts.GetItemAsObject(index) for index in range(parts.GetNumberOfItems())]
     tags = [
-        transform.AddObserver(vtk.vtkCommand.WarningEvent, lambda *_: failures.append("warned"))
+        transform.AddObserver(vtk.vtkCommand.WarningEvent, lambda *event: failures.append("warned"))
         for transform in transforms
     ]
     try:
@@ -71,8 +72,11 @@ def _refusedFailures(toOther: vtk.vtkGeneralTransform) -> Iterator[None]:
             transform.RemoveObserver(tag)
     if failures:
         raise GeometryError(
-            "The non-linear transform between the two volumes folds space and cannot be inverted. "
-            "Use a smoother transform, or harden its inverse onto a copy of the other volume."
+            _(
+                "The non-linear transform between the two volumes folds space and cannot be "
+                "inverted. Use a smoother transform, or harden its inverse onto a copy of the "
+                "other volume."
+            )
         )
 
 

@@ -19,9 +19,10 @@ from typing import Any
 
 import MedFusionLib
 from MedFusionLib import errors
-from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.errors import MedFusionError
 from MedFusionLib.slicer_app.child_process import ChildProcess
-from MedFusionLib.slicer_app.worker_job import CANCELLED, Job, WorkerError
+from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slicer_app.worker_job import Job, WorkerError, cancelled
 from MedFusionLib.slicer_app.worker_session import WorkerSession
 from MedFusionLib.volume import Volume
 
@@ -120,7 +121,7 @@ class WorkerClient:
         if not job.running or self._session is None:
             return
         if job.receiving:
-            self.end(job, None, Cancelled(CANCELLED))
+            self.end(job, None, cancelled())
             return
         if job.cancelling:
             self._killFor(job)
@@ -131,11 +132,11 @@ class WorkerClient:
 
     def _killFor(self, job: Job) -> None:
         if job.running:
-            self._end(WorkerError("The fusion process was stopped."), cancelledJob=job)
+            self._end(WorkerError(_("The fusion process was stopped.")), cancelledJob=job)
 
     def close(self) -> None:
         """End the process, with its jobs, and remove its folder. The client can be used again."""
-        self._end(Cancelled(CANCELLED))
+        self._end(cancelled())
 
     def _end(self, error: MedFusionError, cancelledJob: Job | None = None) -> None:
         """Take leave of the process first, so that whoever is called can start a new one."""
@@ -145,7 +146,7 @@ class WorkerClient:
             session.end()
         for job in jobs.values():
             stopped = job is cancelledJob or job.cancelling
-            job.finish(None, Cancelled(CANCELLED) if stopped else error)
+            job.finish(None, cancelled() if stopped else error)
 
     # What the session reports
 
@@ -175,7 +176,7 @@ class WorkerClient:
             except StopIteration:
                 self.end(job, result, None)
             except MemoryError:
-                self.end(job, None, WorkerError("The memory does not suffice for the result."))
+                self.end(job, None, WorkerError(_("The memory does not suffice for the result.")))
             else:
                 session.child.later(0, step)
 

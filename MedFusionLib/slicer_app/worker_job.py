@@ -5,10 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
-from MedFusionLib.errors import MedFusionError
+from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volume import Volume
 
-CANCELLED = "The run was cancelled; nothing was changed."
+
+def cancelled() -> Cancelled:
+    """What a job ends with that was stopped."""
+    return Cancelled(_("The run was cancelled; nothing was changed."))
 
 
 class WorkerError(MedFusionError):

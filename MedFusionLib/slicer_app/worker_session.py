@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.slicer_app.child_process import ChildProcess, killGroup
 from MedFusionLib.slicer_app.exchange import ExchangeFolder
+from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.worker_job import Job
 from MedFusionLib.volume import Volume
 from MedFusionLib.worker_protocol import LineBuffer, ProtocolError, decode, encode
@@ -72,8 +73,8 @@ class WorkerSession:
                 self._client.end(job, None, error)
                 return
             except OSError as error:
-                reason = f"{error.strerror or error}"
-                self._fail(f"The volumes could not be written for the fusion process: {reason}.")
+                sentence = _("The volumes could not be written for the fusion process: {reason}.")
+                self._fail(sentence.format(reason=error.strerror or error))
                 return
             self.child.later(0, step)
 
@@ -138,8 +139,10 @@ class WorkerSession:
         except (ProtocolError, LookupError, OSError, TypeError, ValueError) as error:
             logging.error("MedFusion: %r in %r", error, line[:200])
             self._fail(
-                "The fusion process sent a broken message and was stopped. Try again; the log "
-                "says more."
+                _(
+                    "The fusion process sent a broken message and was stopped. Try again; the log "
+                    "says more."
+                )
             )
             return None
 
@@ -153,7 +156,7 @@ class WorkerSession:
 
     def _onStartTimeout(self) -> None:
         if not self._ended and self.processId is None:
-            self._fail("The fusion process did not start within a minute. The log says more.")
+            self._fail(_("The fusion process did not start within a minute. The log says more."))
 
     def _fail(self, sentence: str) -> None:
         self._client.onFailure(self, sentence)
@@ -161,10 +164,12 @@ class WorkerSession:
 
 def _endSentence(code: int) -> str:
     if code == 127:
-        return "The fusion process could not be started. Reinstall MedFusion."
+        return _("The fusion process could not be started. Reinstall MedFusion.")
     if code in (-9, 137):
-        return (
+        return _(
             "The fusion process was ended by the system, most likely because memory ran out. "
             "Close other programs, or choose a smaller method or volume."
         )
-    return f"The fusion process ended unexpectedly (code {code}). Try again; the log says more."
+    return _(
+        "The fusion process ended unexpectedly (code {code}). Try again; the log says more."
+    ).format(code=code)

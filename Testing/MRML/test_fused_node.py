@@ -197,7 +197,7 @@ def test_an_output_that_does_not_fit_is_refused_and_the_scene_stays_as_it_was(sc
     before = [(node.GetID(), node.GetMTime()) for node in scene_nodes(scene)]
     with pytest.raises(InputError, match="one of the two inputs"):
         fusedNodeFromVolume(grey, REPORT, reference, other, reference)
-    with pytest.raises(InputError, match="can only be grey"):
+    with pytest.raises(InputError, match="can only be grayscale"):
         fusedNodeFromVolume(colour, REPORT, reference, other, output)
     shifted = Volume(grey.voxels, grey.spacing, (0.0, 0.0, 0.0), grey.directions)
     with pytest.raises(InputError, match="does not lie on the grid"):

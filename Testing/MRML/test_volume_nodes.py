@@ -154,5 +154,5 @@ def test_a_displacement_volume_is_not_taken_for_a_colour_image(scene):
         np.ones((3, 3, 3, 3), np.float32), nodeClassName="vtkMRMLVectorVolumeNode"
     )
     node.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeSpatial)
-    with pytest.raises(InputError, match="neither an intensity nor a colour"):
+    with pytest.raises(InputError, match="neither an intensity nor a color"):
         volumeFromNode(node)
