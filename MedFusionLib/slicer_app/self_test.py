@@ -14,6 +14,7 @@ import slicer
 import vtk
 
 from MedFusionLib.errors import Cancelled
+from MedFusionLib.slicer_app.panel_icons import SLICER_ICONS
 from MedFusionLib.slicer_app.sample_data import loadSamplePair
 
 FASTEST = "average"
@@ -41,7 +42,7 @@ def wholeWay(case, logic) -> None:
 
 def fusedVolumeSurvivesASavedScene(case, logic) -> None:
     """A fused volume is the same after its scene was saved and loaded again."""
-    referenceNode, otherNode = _samplePair()
+    referenceNode, otherNode = _smallPair()
     fusedNode = logic.fuse(referenceNode, otherNode, method=FASTEST, device="cpu")
     name, grid = fusedNode.GetName(), _grid(fusedNode)
     voxels = slicer.util.arrayFromVolume(fusedNode).copy()
@@ -68,7 +69,7 @@ def choicesComeBack(case, logic) -> None:
     """The panel's choices are the same after its scene was saved and loaded again."""
     slicer.util.selectModule("MedFusion")
     widget = slicer.util.getModuleWidget("MedFusion")
-    names = [node.GetName() for node in _samplePair()]
+    names = [node.GetName() for node in _smallPair()]
     widget.initializeParameterNode()
     with tempfile.TemporaryDirectory() as folder:
         path = str(Path(folder) / "scene.mrb")
@@ -82,9 +83,17 @@ def choicesComeBack(case, logic) -> None:
     slicer.mrmlScene.Clear()
 
 
+def everyButtonHasItsPicture(case, logic) -> None:
+    """The pictures that the buttons borrow are there in this version of Slicer."""
+    slicer.util.selectModule("MedFusion")
+    ui = slicer.util.getModuleWidget("MedFusion").ui
+    for name in (*SLICER_ICONS, "applyButton", "logButton"):
+        case.assertTrue(getattr(ui, name).icon.availableSizes(), name)
+
+
 def cancelledRun(case, logic) -> None:
     """A cancelled run leaves the scene as it was, and the next one works."""
-    referenceNode, otherNode = _samplePair()
+    referenceNode, otherNode = _smallPair()
     count, errors = slicer.mrmlScene.GetNumberOfNodes(), []
     job = logic.fuseAsync(
         referenceNode, otherNode, method=FASTEST, device="cpu", onError=errors.append
@@ -98,7 +107,7 @@ def cancelledRun(case, logic) -> None:
 
 def closedScene(case, logic) -> None:
     """A scene that is closed in mid-run ends the run with a sentence and leaves no node."""
-    referenceNode, otherNode = _samplePair()
+    referenceNode, otherNode = _smallPair()
     done, errors = [], []
     job = logic.fuseAsync(
         referenceNode,
@@ -117,7 +126,7 @@ def closedScene(case, logic) -> None:
 
 def stoppedProcess(case, logic) -> None:
     """Stopping in mid-run leaves neither a process nor a temporary file."""
-    referenceNode, otherNode = _samplePair()
+    referenceNode, otherNode = _smallPair()
     errors = []
     job = logic.fuseAsync(
         referenceNode, otherNode, method=FASTEST, device="cpu", onError=errors.append
@@ -134,6 +143,7 @@ TESTS = (
     wholeWay,
     fusedVolumeSurvivesASavedScene,
     choicesComeBack,
+    everyButtonHasItsPicture,
     cancelledRun,
     closedScene,
     stoppedProcess,
@@ -144,6 +154,16 @@ def _samplePair():
     import MedFusion
 
     return loadSamplePair(Path(MedFusion.__file__).parent)
+
+
+def _smallPair():
+    """The sample pair with every second voxel: as good for whatever is not about the result."""
+    nodes = _samplePair()
+    for node in nodes:
+        voxels = slicer.util.arrayFromVolume(node)[::2, ::2, ::2].copy()
+        slicer.util.updateVolumeFromArray(node, voxels)
+        node.SetSpacing(*(2 * step for step in node.GetSpacing()))
+    return nodes
 
 
 def _grid(volumeNode) -> tuple[tuple[int, int, int], list[list[float]]]:
