@@ -80,6 +80,10 @@ class Worker:
             self._send(number, "result", **self._tasks.run(request, progress, cancelled))
         except Exception as error:
             self._send(number, "error", kind=type(error).__name__, message=_sentence(error))
+        try:
+            self._tasks.draw_pictures()
+        except Exception as error:
+            LOG.error("A report would have no pictures: %s", error, exc_info=error)
 
     def _send(self, number: int, event: str, **values: Any) -> None:
         self._answers.write(encode({"id": number, "event": event, **values}))

@@ -41,6 +41,7 @@ class Tasks:
         self._preview_key: Any = None
         self._preview: Any = None
         self._method: Any = None
+        self._unpictured: tuple[Volume, Volume, dict[str, Any]] | None = None
         self._pictures: dict[str, Any] | None = None
         self._pictured: Any = None
         """The report, as a client gives it back, of the fusion that was pictured."""
@@ -57,6 +58,20 @@ class Tasks:
         if request.get("do") not in tasks:
             raise ProtocolError(f"The fusion process does not know '{request.get('do')}'.")
         return tasks[request["do"]](request, progress, cancel)
+
+    def draw_pictures(self) -> None:
+        """Draw what a report of the last fusion would show, whether one is asked for or not.
+
+        Done after the answer, so that nobody waits for it, and before the next request, so that
+        the volumes need not be kept.
+        """
+        if self._unpictured is None:
+            return
+        from MedFusionLib.registration_pictures import quality_pictures
+
+        (reference, aligned_other, report), self._unpictured = self._unpictured, None
+        self._pictures = quality_pictures(reference, aligned_other)
+        self._pictured = json.loads(encode({"report": report}))["report"]
 
     def _describe(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         if find_spec("torch") is None:
@@ -77,7 +92,6 @@ class Tasks:
 
     def _fuse(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.fusion import REGISTERED, fuse
-        from MedFusionLib.registration_pictures import quality_pictures
 
         reference, other = self._volume(request["reference"]), self._volume(request["other"])
         options = dict(request["options"])
@@ -90,8 +104,7 @@ class Tasks:
         report = dict(result.report)
         if request.get("score"):
             self._measure(reference, result, report, progress, cancel)
-        self._pictures = quality_pictures(reference, result.aligned_other)
-        self._pictured = json.loads(encode({"report": report}))["report"]
+        self._unpictured = (reference, result.aligned_other, report)
         return {
             "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
             "report": report,
