@@ -207,12 +207,17 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
         self.client = slicerClient()
         self.devicesKnown = False
+        self._parameters = None
 
     def getParameterNode(self):
         """The panel's choices in the present scene."""
         from MedFusionLib.slicer_app.parameter_node import MedFusionParameterNode
 
-        return MedFusionParameterNode(super().getParameterNode())
+        node = super().getParameterNode()
+        # A wrapper never lets go of its node: one for each visit would make all changes slower.
+        if self._parameters is None or self._parameters.parameterNode is not node:
+            self._parameters = MedFusionParameterNode(node)
+        return self._parameters
 
     @staticmethod
     def chooseInputs(parameters):

@@ -49,11 +49,11 @@ def _finite(volume: Volume, role: str, allow: bool, warnings: list[str]) -> Volu
         raise InputError(f"The {role} volume holds no finite value. Choose another volume.")
     if not allow:
         raise InputError(
-            f"The {role} volume holds {bad} voxels that are NaN or infinite. Repair it, or let "
+            f"The {role} volume holds NaN or infinite voxels ({bad} in all). Repair it, or let "
             "them count as background (--allow-nonfinite; in Slicer under Advanced)."
         )
     warnings.append(
-        f"In the {role} volume {bad} NaN or infinite voxels were replaced by the background."
+        f"NaN or infinite voxels of the {role} volume ({bad} in all) count as background."
     )
     background = volume.voxels[finite].min()
     return replace(volume, voxels=np.where(finite, volume.voxels, background))

@@ -134,7 +134,9 @@ def main() -> None:
         # A group of its own, so that a kill reaches this process and its children, nobody else.
         os.setpgid(0, 0)
     if os.name == "posix":
-        # The interface comes first when both want the same core.
+        # The interface comes first when both want the same core. Not on Linux in a Slicer that runs
+        # with its default SLICER_BACKGROUND_THREAD_PRIORITY: that one stands back itself, as far
+        # as a process can, and so does all that it starts.
         os.nice(NICENESS)
     let_threads_wait()
     Worker(requests, answers, Path(sys.argv[1])).run()

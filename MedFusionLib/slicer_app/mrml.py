@@ -31,6 +31,7 @@ from MedFusionLib.slicer_app.node_checks import (
 from MedFusionLib.slicer_app.provenance import placeUnderStudyOf, recordProvenance
 from MedFusionLib.slicer_app.scene_facts import outline
 from MedFusionLib.slicer_app.transforms import referenceToOtherTransform
+from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volume import Volume
 
 GREY_COLOUR_NODE_ID = "vtkMRMLColorTableNodeGrey"
@@ -134,7 +135,9 @@ def fusedNodeFromVolume(
         refuseOutput(outputNode, referenceNode, otherNode)
         refuseOtherClass(outputNode, volume)
     else:
-        name = f"{referenceNode.GetName()} + {otherNode.GetName()} fused"
+        name = _("{reference} + {other} fused").format(
+            reference=referenceNode.GetName(), other=otherNode.GetName()
+        )
         scene = referenceNode.GetScene()
         outputNode = scene.AddNewNodeByClass(classFor(volume), scene.GenerateUniqueName(name))
     wasModifying = outputNode.StartModify()

@@ -9,12 +9,13 @@ import qt
 import slicer
 
 from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.slicer_app import view_layouts
 from MedFusionLib.slicer_app.quality_nodes import (
+    metricsChart,
+    metricsTable,
     metricsToolTip,
     qualityText,
     reportOf,
-    showMetricsPlot,
-    showMetricsTable,
 )
 from MedFusionLib.slicer_app.translation import _
 
@@ -66,11 +67,11 @@ class QualitySection:
 
     def onShowTableButton(self) -> None:
         """Show the metrics in a table view."""
-        showMetricsTable(self._parameters.outputVolume, self.report)
+        view_layouts.showTable(metricsTable(self._parameters.outputVolume, self.report))
 
     def onShowPlotButton(self) -> None:
         """Show the metrics of each slice in a plot view."""
-        showMetricsPlot(self._parameters.outputVolume, self.report)
+        view_layouts.showPlot(metricsChart(self._parameters.outputVolume, self.report))
 
     def onSaveReportButton(self) -> None:
         """Ask for a file and write the report there."""

@@ -58,7 +58,36 @@ def methodText(method: str) -> str:
         if card.kind == "learned"
         else _("Not trained; for MR with {modalities}.")
     )
-    return f"{card.summary} {made.format(modalities=modalities)}"
+    return f"{_summaries().get(method, card.summary)} {made.format(modalities=modalities)}"
+
+
+def _summaries() -> dict[str, str]:
+    """The methods' summaries once more, where Slicer's translators find them.
+
+    A method that is missing here is told in the words of its card.
+    """
+    return {
+        "average": _("Mean of the two sources: safe, low contrast."),
+        "maximum": _("Brighter of the two sources at each pixel: keeps bone and hot spots."),
+        "pyramid": _("Laplacian pyramid: the stronger detail of each scale over a chosen base."),
+        "guided-filter": _(
+            "Two-scale fusion with weights smoothed along edges by a guided filter."
+        ),
+        "asfe": _(
+            "Network that weighs both sources' detail over the brighter one, pixel by pixel."
+        ),
+        "dmfnet": _("DM-FNet: attention over the features of a denoising diffusion network."),
+        "live": _("Small network that has learned from asfe: for live preview and without a GPU."),
+    }
+
+
+def _stepText(message: str) -> str:
+    """The library's words for a step of the run, where Slicer's translators find them."""
+    known = {
+        "Aligning the volumes": _("Aligning the volumes"),
+        "Measuring the fused slices": _("Measuring the fused slices"),
+    }
+    return known.get(message, message)
 
 
 def progressText(job: JobState) -> str:
@@ -68,10 +97,10 @@ def progressText(job: JobState) -> str:
     if job.cancelling:
         return _("Cancelling...")
     if job.total <= 0:
-        return job.message or _("Starting...")
+        return _stepText(job.message) or _("Starting...")
     if job.message != FUSING:
         return _("{step}: {percent} %").format(
-            step=job.message, percent=round(100 * job.done / job.total)
+            step=_stepText(job.message), percent=round(100 * job.done / job.total)
         )
     counted = _("{done} of {total} slices").format(done=job.done, total=job.total)
     fused = job.done - job.doneAtStart

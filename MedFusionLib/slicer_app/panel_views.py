@@ -79,6 +79,7 @@ class ViewSection:
         self._blending = False
         nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.outputVolume)
         view_layouts.showCompare(nodes, (_("Reference"), _("Other"), _("Fused")))
+        self._followInShownViews()
 
     def onBlendButton(self) -> None:
         """The fused volume over the reference."""
@@ -87,11 +88,13 @@ class ViewSection:
         view_layouts.showBlend(
             parameters.referenceVolume, parameters.outputVolume, parameters.blendOpacity
         )
+        self._followInShownViews()
 
     def onNavigateButton(self) -> None:
         """The fused volume in the slice views."""
         self._blending = False
         view_layouts.showNavigate(self._parameters.outputVolume)
+        self._followInShownViews()
 
     def onBlendOpacity(self, opacity: float) -> None:
         """The slider has moved; it works on a blend only, not on the layers of others."""
@@ -125,6 +128,11 @@ class ViewSection:
         if ui.resliceDriverCheckBox.checked:
             self._drive.start(sliceNodes, pointer)
         self._follower.start(pointer, sliceNodes, parameters.outputVolume)
+
+    def _followInShownViews(self) -> None:
+        """Other views may be shown than when the pointer was first followed."""
+        if self._follower.pointerNode is not None:
+            self.onFollowPointer()
 
     def _release(self) -> None:
         self._follower.stop()

@@ -56,7 +56,7 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
         quality = registration["quality"]
         lines.append(
             _("Registration: {verdict}. {reason}").format(
-                verdict=quality["verdict"], reason=quality["reason"]
+                verdict=verdictText(quality["verdict"]), reason=quality["reason"]
             )
         )
     means = (report.get("metrics") or {}).get("mean", {})
@@ -65,6 +65,12 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
     if values:
         lines.append(_("Means over the slices: {values}").format(values=",  ".join(values)))
     return "\n".join(lines) or _("The fused slices were not measured.")
+
+
+def verdictText(verdict: str) -> str:
+    """The word for how well a registration went."""
+    words = {"pass": _("pass"), "doubtful": _("doubtful"), "failed": _("failed")}
+    return words.get(verdict, verdict)
 
 
 def metricText(name: str) -> str:
@@ -127,13 +133,19 @@ def metricsChart(fusedNode, report: Mapping[str, Any]):
     if chartNode is None:
         chartNode = scene.AddNewNodeByClass("vtkMRMLPlotChartNode", tableNode.GetName())
         fusedNode.SetNodeReferenceID(CHART_ROLE, chartNode.GetID())
-    _removeSeries(scene, chartNode)
+    wasModifying = chartNode.StartModify()
     chartNode.SetTitle(fusedNode.GetName())
     chartNode.SetXAxisTitle(_sliceAxisTitle(report))
     chartNode.SetYAxisTitle(_("Metric"))
+    known = _seriesOf(chartNode)
     for number, name in enumerate(plottedMetrics(report)):
-        series = _series(scene, tableNode, name, _COLOURS[number % len(_COLOURS)])
-        chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
+        series = known.pop(name, None) or _newSeries(chartNode, name)
+        series.SetAndObserveTableNodeID(tableNode.GetID())
+        series.SetColor(*_COLOURS[number % len(_COLOURS)])
+    for series in known.values():
+        chartNode.RemovePlotSeriesNodeID(series.GetID())
+        scene.RemoveNode(series)
+    chartNode.EndModify(wasModifying)
     return chartNode
 
 
@@ -155,42 +167,18 @@ def plottedMetrics(report: Mapping[str, Any]) -> list[str]:
     return [name for name in columns if largest[name] <= LARGEST_INDEX]
 
 
-def _removeSeries(scene, chartNode) -> None:
+def _seriesOf(chartNode) -> dict[str, Any]:
+    """The lines of a chart by their metrics."""
     count = chartNode.GetNumberOfPlotSeriesNodes()
-    old = [chartNode.GetNthPlotSeriesNode(index) for index in range(count)]
-    chartNode.RemoveAllPlotSeriesNodeIDs()
-    for series in old:
-        scene.RemoveNode(series)
+    lines = [chartNode.GetNthPlotSeriesNode(index) for index in range(count)]
+    return {line.GetYColumnName(): line for line in lines}
 
 
-def _series(scene, tableNode, name: str, colour):
-    series = scene.AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
-    series.SetAndObserveTableNodeID(tableNode.GetID())
+def _newSeries(chartNode, name: str):
+    series = chartNode.GetScene().AddNewNodeByClass("vtkMRMLPlotSeriesNode", name)
     series.SetXColumnName(SLICE_COLUMN)
     series.SetYColumnName(name)
     series.SetPlotType(slicer.vtkMRMLPlotSeriesNode.PlotTypeScatter)
     series.SetMarkerStyle(slicer.vtkMRMLPlotSeriesNode.MarkerStyleNone)
-    series.SetColor(*colour)
+    chartNode.AddAndObservePlotSeriesNodeID(series.GetID())
     return series
-
-
-def showMetricsTable(fusedNode, report: Mapping[str, Any]) -> None:
-    """Show the table in a table view."""
-    tableNode = metricsTable(fusedNode, report)
-    _useLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActiveTableID(tableNode.GetID())
-    slicer.app.applicationLogic().PropagateTableSelection()
-
-
-def showMetricsPlot(fusedNode, report: Mapping[str, Any]) -> None:
-    """Show the chart in a plot view."""
-    chartNode = metricsChart(fusedNode, report)
-    _useLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActivePlotChartID(chartNode.GetID())
-    slicer.app.applicationLogic().PropagatePlotChartSelection()
-
-
-def _useLayout(layout: int) -> None:
-    slicer.app.layoutManager().setLayout(layout)

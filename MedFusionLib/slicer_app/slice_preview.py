@@ -14,6 +14,7 @@ from MedFusionLib.methods import PREVIEW_METHOD
 from MedFusionLib.slicer_app.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP, setNodeGeometry
 from MedFusionLib.slicer_app.mrml import COLOUR_WINDOW_LEVEL, SCALAR_WINDOW_LEVEL, addVolumeNode
+from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.worker_client import WorkerClient
 
 SECONDS_TO_FOLLOW = 1.0
@@ -192,7 +193,7 @@ class SlicePreview:
 
     @staticmethod
     def _makeLayer(scene, volume):
-        node = addVolumeNode(scene, volume, "MedFusion preview")
+        node = addVolumeNode(scene, volume, _("MedFusion preview"))
         node.SetHideFromEditors(True)
         node.SetSaveWithScene(False)
         displayNode = node.GetDisplayNode()

@@ -1,4 +1,4 @@
-"""Three ways of looking at a fused volume: compare, blend, navigate."""
+"""What the views show: compare, blend or navigate a fused volume, or its metrics."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ COMPARE_LAYOUT = 7341
 _COMPARE_VIEWS = ("MedFusionReference", "MedFusionOther", "MedFusionFused")
 _COMPARE_COLOURS = ("#EEEEEE", "#EDD54C", "#6EB04B")
 _VIEW_GROUP = 7
+_USUAL_VIEWS = ("Red", "Yellow", "Green")
 
 
 def compareLayout(labels: tuple[str, str, str]) -> str:
@@ -63,46 +64,86 @@ def _frameAlike(layoutManager, volumeNode) -> None:
 
 
 def showBlend(referenceNode, fusedNode, opacity: float) -> None:
-    """Fused over reference in all slice views; the views stay where they are."""
-    _leaveCompare(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    slicer.util.setSliceViewerLayers(
-        background=referenceNode, foreground=fusedNode, foregroundOpacity=opacity, fit=False
-    )
+    """Fused over reference in the slice views; the views stay where they are."""
+    _leaveCompare()
+    _setLayers(referenceNode, fusedNode)
+    setBlendOpacity(opacity)
 
 
 def setBlendOpacity(opacity: float) -> None:
     """Opacity of the fused layer, 0 to 1."""
-    slicer.util.setSliceViewerLayers(foregroundOpacity=opacity)
+    for sliceWidget in _shownSliceWidgets():
+        sliceWidget.mrmlSliceCompositeNode().SetForegroundOpacity(opacity)
 
 
 def showNavigate(fusedNode) -> None:
     """The fused volume alone in the three slice views and the 3D view."""
-    _leaveCompare(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
-    slicer.util.setSliceViewerLayers(background=fusedNode, foreground=None, fit=False)
+    _leaveCompare()
+    _setLayers(fusedNode, None)
 
 
-def _leaveCompare(layout: int) -> None:
+def _setLayers(backgroundNode, foregroundNode) -> None:
+    """What ``slicer.util.setSliceViewerLayers`` does, but only where it is seen, and each view at
+    once: each change of a layer costs 10 ms, in a hidden view too."""
+    for sliceWidget in _shownSliceWidgets():
+        compositeNode = sliceWidget.mrmlSliceCompositeNode()
+        wasModifying = compositeNode.StartModify()
+        compositeNode.SetBackgroundVolumeID(backgroundNode.GetID())
+        compositeNode.SetForegroundVolumeID(foregroundNode.GetID() if foregroundNode else None)
+        compositeNode.EndModify(wasModifying)
+
+
+def _leaveCompare() -> None:
     layoutManager = slicer.app.layoutManager()
     if layoutManager is not None and layoutManager.layout == COMPARE_LAYOUT:
-        layoutManager.setLayout(layout)
+        layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+
+
+def _shownSliceWidgets() -> list:
+    """Slice views of the layout in view, first the red, yellow and green ones.
+
+    Those three are among them in any layout: they are what the next one is likely to show.
+    """
+    layoutManager = slicer.app.layoutManager()
+    if layoutManager is None:
+        return []
+    made = layoutManager.sliceViewNames()
+    usual = [name for name in _USUAL_VIEWS if name in made]
+    others = [layoutManager.sliceWidget(name) for name in sorted(set(made) - set(usual))]
+    shown = [widget for widget in others if widget.mrmlSliceNode().IsMappedInLayout()]
+    return [*(layoutManager.sliceWidget(name) for name in usual), *shown]
 
 
 def navigationSliceNodes() -> list:
     """Slice nodes of the layout in view, first the red, yellow and green ones."""
-    layoutManager = slicer.app.layoutManager()
-    names = sorted(
-        layoutManager.sliceViewNames(),
-        key=lambda name: (
-            ("Red", "Yellow", "Green").index(name) if name in ("Red", "Yellow", "Green") else 3
-        ),
-    )
-    return [layoutManager.sliceWidget(name).mrmlSliceNode() for name in names]
+    return [sliceWidget.mrmlSliceNode() for sliceWidget in _shownSliceWidgets()]
 
 
 def showSlicesIn3D(visible: bool) -> None:
     """Show the slices of the conventional views in the 3D view, where they cut through space."""
     for sliceNode in navigationSliceNodes():
         sliceNode.SetSliceVisible(visible)
+
+
+def showTable(tableNode) -> None:
+    """Show a table under the views."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActiveTableID(tableNode.GetID())
+    slicer.app.applicationLogic().PropagateTableSelection()
+    _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+
+
+def showPlot(chartNode) -> None:
+    """Show a chart beside the views."""
+    selection = slicer.app.applicationLogic().GetSelectionNode()
+    selection.SetActivePlotChartID(chartNode.GetID())
+    slicer.app.applicationLogic().PropagatePlotChartSelection()
+    _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+
+
+def _switchLayout(layout: int) -> None:
+    # In a turn of its own: making the nodes has taken its time already.
+    qt.QTimer.singleShot(0, lambda: slicer.app.layoutManager().setLayout(layout))
 
 
 def compareVolumesModule():

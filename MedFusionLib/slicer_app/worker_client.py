@@ -19,7 +19,7 @@ from typing import Any
 
 import MedFusionLib
 from MedFusionLib import errors
-from MedFusionLib.errors import MedFusionError
+from MedFusionLib.errors import Cancelled, MedFusionError
 from MedFusionLib.slicer_app.child_process import ChildProcess
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.worker_job import Job, WorkerError, cancelled
@@ -205,6 +205,8 @@ class WorkerClient:
 
 def _error(message: Mapping[str, Any]) -> MedFusionError:
     """The error of the worker as the class of the same name, else as a ``WorkerError``."""
+    if message["kind"] == Cancelled.__name__:
+        return cancelled()
     kind = getattr(errors, message["kind"], None)
     if isinstance(kind, type) and issubclass(kind, MedFusionError):
         return kind(message["message"])

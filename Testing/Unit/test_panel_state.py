@@ -8,6 +8,7 @@ import pytest
 
 from MedFusionLib.alignment import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
 from MedFusionLib.methods import METHODS
+from MedFusionLib.slicer_app import panel_texts
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
 from MedFusionLib.slicer_app.panel_facts import Inputs, JobState, Options, VolumeFacts
 from MedFusionLib.slicer_app.panel_state import panelState
@@ -152,6 +153,11 @@ def test_every_method_is_told_in_a_sentence_with_its_modalities():
     for name, card in METHODS.items():
         assert card.summary in methodText(name)
         assert all(modality in methodText(name) for modality in card.modalities)
+
+
+def test_the_words_for_translators_are_those_of_the_methods_cards():
+    for name, summary in panel_texts._summaries().items():
+        assert summary == METHODS[name].summary
 
 
 def test_progress_tells_slices_rate_and_time_left():
