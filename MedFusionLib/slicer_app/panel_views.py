@@ -78,8 +78,8 @@ class ViewSection:
         parameters = self._parameters
         self._blending = False
         nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.outputVolume)
-        view_layouts.showCompare(nodes, (_("Reference"), _("Other"), _("Fused")))
-        self._followInShownViews()
+        labels = (_("Reference"), _("Other"), _("Fused"))
+        view_layouts.showCompare(nodes, labels, onShown=self._followInShownViews)
 
     def onBlendButton(self) -> None:
         """The fused volume over the reference."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+
 import qt
 import slicer
 
@@ -9,14 +11,19 @@ from MedFusionLib.slicer_app.navigation import isDriven
 
 COMPARE_LAYOUT = 7341
 """Number of the comparison layout; Slicer's own end below 1000."""
+_GROWING_LAYOUTS = (COMPARE_LAYOUT + 1, COMPARE_LAYOUT + 2, COMPARE_LAYOUT)
+"""With one, two and all three of the views."""
 _COMPARE_VIEWS = ("MedFusionReference", "MedFusionOther", "MedFusionFused")
 _COMPARE_COLOURS = ("#EEEEEE", "#EDD54C", "#6EB04B")
 _VIEW_GROUP = 7
 _USUAL_VIEWS = ("Red", "Yellow", "Green")
 
 
-def compareLayout(labels: tuple[str, str, str]) -> str:
-    """Layout XML of three slice views side by side, in a view group of their own."""
+def compareLayout(labels: Sequence[str]) -> str:
+    """Layout XML of as many slice views side by side as there are labels, in a group of their own.
+
+    The views are those for reference, other and fused, in this order.
+    """
     views = "".join(
         f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
         '<property name="orientation" action="default">Axial</property>'
@@ -24,29 +31,54 @@ def compareLayout(labels: tuple[str, str, str]) -> str:
         f'<property name="viewcolor" action="default">{colour}</property>'
         f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
         "</view></item>"
-        for name, label, colour in zip(_COMPARE_VIEWS, labels, _COMPARE_COLOURS, strict=True)
+        for name, label, colour in zip(_COMPARE_VIEWS, labels, _COMPARE_COLOURS, strict=False)
     )
     return f'<layout type="horizontal" split="true">{views}</layout>'
 
 
-def showCompare(volumeNodes, labels: tuple[str, str, str]) -> None:
+def showCompare(volumeNodes, labels: Sequence[str], onShown: Callable[[], None]) -> None:
     """Reference, other and fused side by side, scrolled and zoomed together.
 
-    ``labels`` mark the views; Slicer has room for a short word.
+    ``labels`` mark the views; Slicer has room for a short word. ``onShown()`` is called when all
+    is done, a few turns of the event loop later.
     """
     layoutManager = slicer.app.layoutManager()
     layoutNode = layoutManager.layoutLogic().GetLayoutNode()
     if not layoutNode.IsLayoutDescription(COMPARE_LAYOUT):
-        layoutNode.AddLayoutDescription(COMPARE_LAYOUT, compareLayout(labels))
-    layoutManager.setLayout(COMPARE_LAYOUT)
+        for count, layout in enumerate(_GROWING_LAYOUTS, start=1):
+            layoutNode.AddLayoutDescription(layout, compareLayout(labels[:count]))
+    areMade = set(_COMPARE_VIEWS) <= set(layoutManager.sliceViewNames())
+    _growCompare(_GROWING_LAYOUTS[-1:] if areMade else _GROWING_LAYOUTS, volumeNodes, onShown)
+
+
+def _growCompare(layouts: Sequence[int], volumeNodes, onShown: Callable[[], None]) -> None:
+    """Go through the layouts, each in a turn of its own, and show the volumes in the last one.
+
+    Making a view takes Slicer a tenth of a second; an interface should not stand still for three.
+    """
+    slicer.app.layoutManager().setLayout(layouts[0])
+    if len(layouts) > 1:
+        _inTheNextTurn(lambda: _growCompare(layouts[1:], volumeNodes, onShown))
+    else:
+        # Only then have the views their sizes.
+        _inTheNextTurn(lambda: _fillCompare(volumeNodes, onShown))
+
+
+def _fillCompare(volumeNodes, onShown: Callable[[], None]) -> None:
+    layoutManager = slicer.app.layoutManager()
+    if any(volumeNode.GetScene() is None for volumeNode in volumeNodes):
+        return
     for name, volumeNode in zip(_COMPARE_VIEWS, volumeNodes, strict=True):
-        sliceWidget = layoutManager.sliceWidget(name)
-        compositeNode = sliceWidget.mrmlSliceCompositeNode()
-        compositeNode.SetBackgroundVolumeID(volumeNode.GetID() if volumeNode else None)
+        compositeNode = layoutManager.sliceWidget(name).mrmlSliceCompositeNode()
+        compositeNode.SetBackgroundVolumeID(volumeNode.GetID())
         compositeNode.SetForegroundVolumeID(None)
         compositeNode.SetLinkedControl(True)
-    # Only after the next turn of the event loop have the new views their sizes.
-    qt.QTimer.singleShot(0, lambda: _frameAlike(layoutManager, volumeNodes[0]))
+    _frameAlike(layoutManager, volumeNodes[0])
+    onShown()
+
+
+def _inTheNextTurn(function: Callable[[], None]) -> None:
+    qt.QTimer.singleShot(0, function)
 
 
 def _frameAlike(layoutManager, volumeNode) -> None:
@@ -65,28 +97,27 @@ def _frameAlike(layoutManager, volumeNode) -> None:
 
 def showBlend(referenceNode, fusedNode, opacity: float) -> None:
     """Fused over reference in the slice views; the views stay where they are."""
-    _leaveCompare()
     _setLayers(referenceNode, fusedNode)
     setBlendOpacity(opacity)
+    _leaveCompare()
 
 
 def setBlendOpacity(opacity: float) -> None:
     """Opacity of the fused layer, 0 to 1."""
-    for sliceWidget in _shownSliceWidgets():
-        sliceWidget.mrmlSliceCompositeNode().SetForegroundOpacity(opacity)
+    for compositeNode in _layerNodes():
+        compositeNode.SetForegroundOpacity(opacity)
 
 
 def showNavigate(fusedNode) -> None:
     """The fused volume alone in the three slice views and the 3D view."""
-    _leaveCompare()
     _setLayers(fusedNode, None)
+    _leaveCompare()
 
 
 def _setLayers(backgroundNode, foregroundNode) -> None:
     """What ``slicer.util.setSliceViewerLayers`` does, but only where it is seen, and each view at
     once: each change of a layer costs 10 ms, in a hidden view too."""
-    for sliceWidget in _shownSliceWidgets():
-        compositeNode = sliceWidget.mrmlSliceCompositeNode()
+    for compositeNode in _layerNodes():
         wasModifying = compositeNode.StartModify()
         compositeNode.SetBackgroundVolumeID(backgroundNode.GetID())
         compositeNode.SetForegroundVolumeID(foregroundNode.GetID() if foregroundNode else None)
@@ -96,7 +127,7 @@ def _setLayers(backgroundNode, foregroundNode) -> None:
 def _leaveCompare() -> None:
     layoutManager = slicer.app.layoutManager()
     if layoutManager is not None and layoutManager.layout == COMPARE_LAYOUT:
-        layoutManager.setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+        _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
 
 
 def _shownSliceWidgets() -> list:
@@ -112,6 +143,15 @@ def _shownSliceWidgets() -> list:
     others = [layoutManager.sliceWidget(name) for name in sorted(set(made) - set(usual))]
     shown = [widget for widget in others if widget.mrmlSliceNode().IsMappedInLayout()]
     return [*(layoutManager.sliceWidget(name) for name in usual), *shown]
+
+
+def _layerNodes() -> list:
+    """Composite nodes of the shown views; those of the comparison keep the volumes they compare."""
+    return [
+        sliceWidget.mrmlSliceCompositeNode()
+        for sliceWidget in _shownSliceWidgets()
+        if sliceWidget.mrmlSliceNode().GetLayoutName() not in _COMPARE_VIEWS
+    ]
 
 
 def navigationSliceNodes() -> list:
@@ -142,8 +182,7 @@ def showPlot(chartNode) -> None:
 
 
 def _switchLayout(layout: int) -> None:
-    # In a turn of its own: making the nodes has taken its time already.
-    qt.QTimer.singleShot(0, lambda: slicer.app.layoutManager().setLayout(layout))
+    _inTheNextTurn(lambda: slicer.app.layoutManager().setLayout(layout))
 
 
 def compareVolumesModule():
