@@ -11,6 +11,7 @@ import qt
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.moved_nodes import MovedNodes
+from MedFusionLib.slicer_app.node_selectors import letKeyboardReach
 from MedFusionLib.slicer_app.panel_devices import DeviceSection
 from MedFusionLib.slicer_app.panel_icons import setIcons
 from MedFusionLib.slicer_app.panel_inputs import ChosenInputs, chosenOptions, chosenRequest
@@ -19,6 +20,14 @@ from MedFusionLib.slicer_app.panel_quality import QualitySection
 from MedFusionLib.slicer_app.panel_run import RunSection
 from MedFusionLib.slicer_app.panel_state import REGISTERING, PanelState, panelState
 from MedFusionLib.slicer_app.panel_views import ViewSection
+
+SELECTORS = (
+    "referenceSelector",
+    "otherSelector",
+    "transformSelector",
+    "outputSelector",
+    "pointerSelector",
+)
 
 
 class Panel:
@@ -38,6 +47,8 @@ class Panel:
         self.views = ViewSection(ui)
         self.quality = QualitySection(ui, logic)
         setIcons(ui)
+        for name in SELECTORS:
+            letKeyboardReach(getattr(ui, name))
 
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""

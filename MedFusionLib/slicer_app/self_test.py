@@ -10,10 +10,12 @@ import time
 from pathlib import Path
 
 import numpy as np
+import qt
 import slicer
 import vtk
 
 from MedFusionLib.errors import Cancelled
+from MedFusionLib.slicer_app.panel import SELECTORS
 from MedFusionLib.slicer_app.panel_icons import SLICER_ICONS
 from MedFusionLib.slicer_app.sample_data import loadSamplePair
 
@@ -91,6 +93,17 @@ def everyButtonHasItsPicture(case, logic) -> None:
         case.assertTrue(getattr(ui, name).icon.availableSizes(), name)
 
 
+def keyboardReachesEverySelector(case, logic) -> None:
+    """Tab and the captions' letters lead into the lists of nodes."""
+    slicer.util.selectModule("MedFusion")
+    ui = slicer.util.getModuleWidget("MedFusion").ui
+    for name in SELECTORS:
+        selector = getattr(ui, name)
+        case.assertTrue(selector.focusProxy().inherits("QComboBox"), name)
+        case.assertIsNone(selector.focusProxy().focusProxy(), name)
+        case.assertTrue(selector.focusPolicy & qt.Qt.TabFocus, name)
+
+
 def cancelledRun(case, logic) -> None:
     """A cancelled run leaves the scene as it was, and the next one works."""
     referenceNode, otherNode = _smallPair()
@@ -144,6 +157,7 @@ TESTS = (
     fusedVolumeSurvivesASavedScene,
     choicesComeBack,
     everyButtonHasItsPicture,
+    keyboardReachesEverySelector,
     cancelledRun,
     closedScene,
     stoppedProcess,

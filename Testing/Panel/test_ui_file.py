@@ -106,6 +106,13 @@ def test_every_node_selector_gets_the_scene(ui):
     assert selectors == connected
 
 
+def test_the_keyboard_is_let_into_every_node_selector(ui, repository):
+    source = (repository / "MedFusionLib" / "slicer_app" / "panel.py").read_text(encoding="utf-8")
+    for name, widget in widgets(ui).items():
+        if widget.get("class") == "qMRMLNodeComboBox":
+            assert f'"{name}"' in source
+
+
 def test_every_widget_says_what_it_is_for(ui):
     for name, widget in widgets(ui).items():
         isCaption = widget.get("class") == CAPTIONED and prop(widget, "text")
