@@ -146,6 +146,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called just before the scene is closed."""
         self.panel.stop()
         self.setParameterNode(None)
+        self.logic.forgetParameterNode()
 
     def onSceneEndClose(self, caller, event):
         """Called just after the scene is closed."""
@@ -156,6 +157,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called before a scene is loaded: its choices name nodes that are not there yet, which
         the selectors would answer with choosing none."""
         self.setParameterNode(None)
+        self.logic.forgetParameterNode()
 
     def onSceneEndImport(self, caller, event):
         """Called after a scene was loaded."""
@@ -164,7 +166,10 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def initializeParameterNode(self):
         """Ensure that the parameter node exists and is observed."""
-        self.setParameterNode(self.logic.getParameterNode())
+        parameters = self.logic.getParameterNode()
+        isConnected = self._parameterNodeGuiTag is not None
+        if not (isConnected and parameters is self._parameterNode):
+            self.setParameterNode(parameters)
         self.logic.chooseInputs(self._parameterNode)
 
     def setParameterNode(self, inputParameterNode):
@@ -218,6 +223,11 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         if self._parameters is None or self._parameters.parameterNode is not node:
             self._parameters = MedFusionParameterNode(node)
         return self._parameters
+
+    def forgetParameterNode(self):
+        """The scene is about to change: a wrapper does not see what a loaded scene writes into its
+        node."""
+        self._parameters = None
 
     @staticmethod
     def chooseInputs(parameters):

@@ -7,6 +7,7 @@ value of a choice is what ``MedFusionLib.fusion.fuse`` takes.
 from __future__ import annotations
 
 from enum import Enum
+from functools import cache
 
 from MedFusionLib.slicer_app.translation import _
 
@@ -42,17 +43,7 @@ class Window(Enum):
     @staticmethod
     def label(choice: Window) -> str:
         """The words in the panel."""
-        return {
-            Window.AUTOMATIC: _("Automatic for the modality"),
-            Window.DISPLAYED: _("As displayed in the slice views"),
-            Window.BRAIN: _("CT brain (level 40, width 80 HU)"),
-            Window.BONE: _("CT bone (level 400, width 2000 HU)"),
-            Window.FULL: _("Full range"),
-            Window.PERCENTILE: _("Percentiles inside the head"),
-            Window.MAXIMUM: _("Zero to maximum"),
-            Window.SUV: _("SUV 0 to 10"),
-            Window.STORED_8_BIT: _("8 bit as stored"),
-        }[choice]
+        return _windowLabels()[choice]
 
 
 class AlignmentChoice(Enum):
@@ -67,13 +58,7 @@ class AlignmentChoice(Enum):
     @staticmethod
     def label(choice: AlignmentChoice) -> str:
         """The words in the panel."""
-        return {
-            AlignmentChoice.RESAMPLE: _("Resample only: the positions are right"),
-            AlignmentChoice.NONE: _("None: both volumes are on one grid"),
-            AlignmentChoice.RIGID: _("Rigid registration"),
-            AlignmentChoice.AFFINE: _("Affine registration"),
-            AlignmentChoice.TRANSFORM: _("Existing transform"),
-        }[choice]
+        return _alignmentChoiceLabels()[choice]
 
 
 class Plane(Enum):
@@ -86,11 +71,7 @@ class Plane(Enum):
     @staticmethod
     def label(choice: Plane) -> str:
         """The words in the panel."""
-        return {
-            Plane.AXIAL: _("Axial"),
-            Plane.CORONAL: _("Coronal"),
-            Plane.SAGITTAL: _("Sagittal"),
-        }[choice]
+        return _planeLabels()[choice]
 
 
 class Colour(Enum):
@@ -105,10 +86,53 @@ class Colour(Enum):
     @staticmethod
     def label(choice: Colour) -> str:
         """The words in the panel."""
-        return {
-            Colour.AUTOMATIC: _("Automatic: PET and SPECT in color"),
-            Colour.GREY: _("Grayscale"),
-            Colour.HOT: _("Color: hot"),
-            Colour.RAINBOW: _("Color: rainbow"),
-            Colour.PET_DICOM: _("Color: PET-DICOM"),
-        }[choice]
+        return _colourLabels()[choice]
+
+
+# Kept, because Slicer asks for a choice's words again and again and looks up each one anew.
+
+
+@cache
+def _windowLabels() -> dict[Window, str]:
+    return {
+        Window.AUTOMATIC: _("Automatic for the modality"),
+        Window.DISPLAYED: _("As displayed in the slice views"),
+        Window.BRAIN: _("CT brain (level 40, width 80 HU)"),
+        Window.BONE: _("CT bone (level 400, width 2000 HU)"),
+        Window.FULL: _("Full range"),
+        Window.PERCENTILE: _("Percentiles inside the head"),
+        Window.MAXIMUM: _("Zero to maximum"),
+        Window.SUV: _("SUV 0 to 10"),
+        Window.STORED_8_BIT: _("8 bit as stored"),
+    }
+
+
+@cache
+def _alignmentChoiceLabels() -> dict[AlignmentChoice, str]:
+    return {
+        AlignmentChoice.RESAMPLE: _("Resample only: the positions are right"),
+        AlignmentChoice.NONE: _("None: both volumes are on one grid"),
+        AlignmentChoice.RIGID: _("Rigid registration"),
+        AlignmentChoice.AFFINE: _("Affine registration"),
+        AlignmentChoice.TRANSFORM: _("Existing transform"),
+    }
+
+
+@cache
+def _planeLabels() -> dict[Plane, str]:
+    return {
+        Plane.AXIAL: _("Axial"),
+        Plane.CORONAL: _("Coronal"),
+        Plane.SAGITTAL: _("Sagittal"),
+    }
+
+
+@cache
+def _colourLabels() -> dict[Colour, str]:
+    return {
+        Colour.AUTOMATIC: _("Automatic: PET and SPECT in color"),
+        Colour.GREY: _("Grayscale"),
+        Colour.HOT: _("Color: hot"),
+        Colour.RAINBOW: _("Color: rainbow"),
+        Colour.PET_DICOM: _("Color: PET-DICOM"),
+    }

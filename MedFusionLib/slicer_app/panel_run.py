@@ -14,6 +14,10 @@ from MedFusionLib.slicer_app.panel_icons import setApplyIcon
 from MedFusionLib.slicer_app.panel_texts import doneText, progressText
 from MedFusionLib.slicer_app.translation import _
 
+SECONDS_BETWEEN_SHOWS = 0.2
+"""Each change of a label lets Qt draw the whole main window again, views too, which takes a
+computer without a GPU a tenth of a second."""
+
 
 class RunSection:
     """Runs what ``makeRequest()`` describes when Apply is pressed.
@@ -39,7 +43,7 @@ class RunSection:
         self._makeRequest = makeRequest
         self._onStart, self._onDone, self._onChanged = onStart, onDone, onChanged
         self._job = None
-        self._stepStart = 0.0
+        self._stepStart = self._shownAt = 0.0
         setApplyIcon(ui.applyButton, running=False)
         ui.applyButton.connect("clicked()", self.onApplyButton)
         ui.logButton.connect("toggled(bool)", self.onLogButton)
@@ -82,6 +86,7 @@ class RunSection:
     def show(self) -> None:
         """Show how far the run is, if there is one."""
         ui, state = self.ui, self.state
+        self._shownAt = time.monotonic()
         ui.progressBar.visible = state.running
         # A largest value of 0 makes the bar run to and fro.
         ui.progressBar.maximum, ui.progressBar.value = state.total, state.done
@@ -92,14 +97,15 @@ class RunSection:
 
     def _onProgress(self, done: int, total: int, message: str) -> None:
         now, before = time.monotonic(), self.state
-        doneAtStart = before.doneAtStart
-        if message != before.message:
+        doneAtStart, isNewStep = before.doneAtStart, message != before.message
+        if isNewStep:
             # The rate counts from the first batch: before it the network was loaded.
             self._stepStart, doneAtStart = now, done
         self.state = JobState(
             True, before.cancelling, done, total, message, doneAtStart, now - self._stepStart
         )
-        self.show()
+        if isNewStep or done == total or now - self._shownAt > SECONDS_BETWEEN_SHOWS:
+            self.show()
 
     def _onResult(self, fusedNode, report) -> None:
         self._job = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from MedFusionLib.alignment import DIFFERENT_FRAMES, NO_OVERLAP, SAME_GRID
@@ -61,6 +62,7 @@ def methodText(method: str) -> str:
     return f"{_summaries().get(method, card.summary)} {made.format(modalities=modalities)}"
 
 
+@cache
 def _summaries() -> dict[str, str]:
     """The methods' summaries once more, where Slicer's translators find them.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -84,6 +83,9 @@ def _pipInstallMissing(path: Path) -> None:
 
 
 def _isInstalled(needed) -> bool:
+    # Takes longer to import than the panel should take to open.
+    from importlib.metadata import PackageNotFoundError, version
+
     try:
         return needed.specifier.contains(version(needed.name))
     except PackageNotFoundError:
