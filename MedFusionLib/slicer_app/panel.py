@@ -74,6 +74,7 @@ class Panel:
             parameters.referenceVolume, parameters.otherVolume, parameters.alignmentTransform
         )
         self._show(state)
+        self.devices.showChosen()
         self.preview.show(state)
         self.views.refresh()
         self.quality.refresh()

@@ -25,7 +25,7 @@ class DeviceSection:
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""
         self._parameters = parameters
-        self._showChosen()
+        self.showChosen()
 
     def ask(self) -> None:
         """Let the worker say what it can run on, once; the panel goes on meanwhile."""
@@ -43,9 +43,10 @@ class DeviceSection:
         self._combo.addItem(_("Automatic"), "auto")
         for device in devices:
             self._combo.addItem(device["label"], device["name"])
-        self._showChosen()
+        self.showChosen()
 
-    def _showChosen(self) -> None:
+    def showChosen(self) -> None:
+        """Show the device that the parameter node names, who ever has written it there."""
         chosen = self._parameters.device if self._parameters else "auto"
         self._combo.currentIndex = max(0, self._combo.findData(chosen))
 

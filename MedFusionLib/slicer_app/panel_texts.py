@@ -32,8 +32,8 @@ def relationText(inputs: Inputs) -> str:
 
 
 def modalityText(volume: VolumeFacts | None) -> str:
-    """Modality of a volume and where it is known from."""
-    if volume is None:
+    """Modality of a volume and where it is known from; nothing where the user has chosen it."""
+    if volume is None or volume.modalitySource == "given":
         return ""
     if volume.modality == "unknown":
         return _("Unknown: choose it")
@@ -41,11 +41,7 @@ def modalityText(volume: VolumeFacts | None) -> str:
         return _("{modality}, {reason}").format(
             modality=volume.modality, reason=volume.modalityReason
         )
-    return (
-        _("from DICOM: {modality}").format(modality=volume.modality)
-        if (volume.modalitySource == "dicom")
-        else volume.modality
-    )
+    return _("from DICOM: {modality}").format(modality=volume.modality)
 
 
 def methodText(method: str) -> str:

@@ -145,8 +145,9 @@ def test_a_method_says_when_it_was_not_made_for_the_modality():
 def test_a_guess_is_shown_as_a_guess_and_an_unknown_asks():
     guess = replace(MR, modalitySource="guess", modalityReason="guessed from 't1' in the name")
     assert "guessed" in state(replace(READY, reference=guess)).referenceModalityText
-    unknown = replace(PET, modality="unknown")
+    unknown = replace(guess, modality="unknown")
     assert "choose" in state(replace(READY, other=unknown)).otherModalityText
+    assert state(READY).otherModalityText == "", "what the user has chosen is not repeated"
 
 
 def test_every_method_is_told_in_a_sentence_with_its_modalities():
