@@ -20,6 +20,8 @@ import SimpleITK
 from MedFusionLib.alignment import resample
 from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.registration_images import Head, see_head
+from MedFusionLib.registration_measures import mutual_information
+from MedFusionLib.registration_position import Position, place
 from MedFusionLib.registration_quality import RegistrationQuality, judge
 from MedFusionLib.registration_search import (
     CANCELLED,
@@ -32,13 +34,14 @@ from MedFusionLib.registration_search import (
     optimise,
 )
 from MedFusionLib.registration_transforms import inverse, matrix_of, with_freedom
+from MedFusionLib.registration_turns import Turned, look_all_around
 
 if TYPE_CHECKING:
     from MedFusionLib.volume import Volume
 
 KINDS = ("rigid", "affine", "none")
 CLEARLY_SMALLER = 0.95
-STEPS = 17
+STEPS = 18
 MESSAGE = "Aligning the volumes"
 
 Progress = Callable[[int, int, str], None]
@@ -96,15 +99,19 @@ def align(
     with one_thread_each():
         centre, heads, volumes = _in_order(reference, other)
         steps.advance()
-        fixed, moving = heads
         exchanged = volumes[0] is other
         freedom = "rigid" if kind == "rigid" else "affine"
-        start = _toward(initial, fixed, exchanged)
-        if kind == "none":
-            found = start if start is not None else _identity(fixed)
-        else:
-            found = _find(fixed, moving, freedom, start, seed, steps)
-        quality = judge(volumes, heads, found, freedom, seed, steps.advance, steps.cancelled)
+        start = _toward(initial, heads[0], exchanged)
+        position = place(heads, start)
+        if kind != "none":
+            begin = position.found if start is not None else _search(heads, seed, steps)
+            position = _climbed(position, begin, freedom, seed, steps)
+        turned = look_all_around(*position.heads, position.found, seed, steps.cancelled)
+        steps.advance()
+        if kind != "none" and start is None:
+            position, turned = _better_of(position, turned, freedom, seed, steps)
+        quality = judge(volumes, position, turned, freedom, seed, steps.advance, steps.cancelled)
+    found = position.whole(freedom)
     transform = inverse(found, freedom, centre) if exchanged else found
     resampled = resample(other, reference, transform)
     steps.finish()
@@ -152,28 +159,36 @@ def _toward(
     return with_freedom(initial, "affine", fixed.centre)
 
 
-def _identity(fixed: Head) -> SimpleITK.Transform:
-    identity = SimpleITK.Transform(3, SimpleITK.sitkIdentity)
-    return with_freedom(identity, "affine", fixed.centre)
-
-
-def _find(
-    fixed: Head,
-    moving: Head,
-    freedom: str,
-    start: SimpleITK.Transform | None,
-    seed: int,
-    steps: _Steps,
-) -> SimpleITK.Transform:
-    """Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place."""
-    found = start if start is not None else best_rigid_start(fixed, moving, seed, steps.cancelled)
+def _search(heads: tuple[Head, Head], seed: int, steps: _Steps) -> SimpleITK.Transform:
+    found = best_rigid_start(*heads, seed, steps.cancelled)
     steps.advance()
+    return found
+
+
+def _climbed(
+    position: Position, begin: SimpleITK.Transform, freedom: str, seed: int, steps: _Steps
+) -> Position:
+    """Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place."""
+    fixed, moving = position.heads
+    found = begin
     stages = [(COARSE, "rigid"), (FINE, "rigid")] + [(FINE, "affine")] * (freedom == "affine")
     for stage, degrees in stages:
         begin = with_freedom(found, degrees, fixed.centre)
         found = optimise(fixed, moving, fixed.skin, begin, stage, seed, steps.cancelled).transform
         steps.advance()
-    return found
+    return position.moved_to(found)
+
+
+def _better_of(
+    position: Position, turned: Turned, freedom: str, seed: int, steps: _Steps
+) -> tuple[Position, Turned]:
+    """The better of two places, climbed to the end, and the other one as its rival."""
+    reached = mutual_information(*position.heads, position.found)
+    if turned.transform is None or turned.mutual_information <= reached:
+        return position, turned
+    there = position.laid_by(turned.transform)
+    better = _climbed(there, there.found, freedom, seed, steps)
+    return better, Turned(reached, turned.degrees, position.found)
 
 
 class _Steps:

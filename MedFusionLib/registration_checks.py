@@ -15,7 +15,14 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import RegistrationError
-from MedFusionLib.registration_images import Head, shrink, surface_points
+from MedFusionLib.registration_images import (
+    Head,
+    mirrored,
+    reflection_about,
+    shrink,
+    surface_points,
+)
+from MedFusionLib.registration_measures import covered
 from MedFusionLib.registration_search import (
     CHECK,
     COARSE,
@@ -23,7 +30,6 @@ from MedFusionLib.registration_search import (
     Found,
     Stage,
     climb,
-    covered,
     never,
     optimise,
     side_by_side,
@@ -216,18 +222,18 @@ def look_for_mirror(
     cancel: Cancel = never,
 ) -> Mirror:
     """Register the moving head flipped left–right, too, and compare."""
-    flipped = _flipped(moving)
+    flipped = mirrored(moving)
     # Flip, register, flip: where the registration would go if the head were its own mirror.
-    start = _reflection(moving.centre) @ matrix_of(found) @ _reflection(fixed.centre)
+    start = reflection_about(moving.centre) @ matrix_of(found) @ reflection_about(fixed.centre)
     starts = _turned(from_matrix(start, "rigid", fixed.centre), fixed)
     order = np.argsort(values_at(fixed, flipped, starts, cancel))[::-1][:2]
     climbed = climb(fixed, flipped, [starts[place] for place in order], COARSE, seed, cancel)
     if not climbed:
         return Mirror(_information(fixed, moving, found, kind, seed, cancel), 0.0, 0.0)
-    mirrored = _from(fixed, flipped, fixed.skin, climbed[0].transform, kind, seed, cancel)
-    likeness = _likeness(fixed, (moving, found), (flipped, mirrored.transform))
+    climbed_on = _from(fixed, flipped, fixed.skin, climbed[0].transform, kind, seed, cancel)
+    likeness = _likeness(fixed, (moving, found), (flipped, climbed_on.transform))
     straight = _information(fixed, moving, found, kind, seed, cancel)
-    return Mirror(straight, mirrored.mutual_information, likeness)
+    return Mirror(straight, climbed_on.mutual_information, likeness)
 
 
 def _information(
@@ -246,27 +252,6 @@ def _turned(start: SimpleITK.Transform, fixed: Head) -> list[SimpleITK.Transform
     return [
         from_matrix(matrix_of(start) @ matrix_of(turn), "rigid", fixed.centre) for turn in turns
     ]
-
-
-def _reflection(centre: tuple[float, float, float]) -> np.ndarray:
-    """(4, 4) reflection of x (left–right in LPS) about a point."""
-    matrix = np.diag([-1.0, 1.0, 1.0, 1.0])
-    matrix[0, 3] = 2 * centre[0]
-    return matrix
-
-
-def _flipped(head: Head) -> Head:
-    """The same voxels on a reflected grid: nothing is interpolated."""
-    reflection = _reflection(head.centre)
-
-    def flip(image: SimpleITK.Image) -> SimpleITK.Image:
-        mirrored = SimpleITK.Image(image)
-        directions = reflection[:3, :3] @ np.array(image.GetDirection()).reshape(3, 3)
-        mirrored.SetDirection(directions.ravel().tolist())
-        mirrored.SetOrigin((reflection @ [*image.GetOrigin(), 1.0])[:3].tolist())
-        return mirrored
-
-    return Head(flip(head.image), flip(head.mask), head.centre)
 
 
 def _likeness(

@@ -6,12 +6,14 @@ Everything is in millimetres of LPS space, so voxels may have any size and the g
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import SimpleITK
 
 from MedFusionLib.colour import luminance
 from MedFusionLib.errors import InputError
+from MedFusionLib.registration_transforms import matrix_of
 from MedFusionLib.volume import Volume, to_image
 
 MASK_VOXEL_MM = 4.0
@@ -34,7 +36,7 @@ class Head:
     mask: SimpleITK.Image
     centre: tuple[float, float, float]
 
-    @property
+    @cached_property
     def skin(self) -> SimpleITK.Image:
         """The head and 10 mm of air around it: the outline carries information too."""
         radius = [max(1, round(SKIN_MM / step)) for step in self.mask.GetSpacing()]
@@ -90,6 +92,47 @@ def shrink(image: SimpleITK.Image, voxel_mm: float) -> SimpleITK.Image:
         for step, length in zip(image.GetSpacing(), image.GetSize(), strict=True)
     ]
     return SimpleITK.BinShrink(image, factors)
+
+
+def on_grid(mask: SimpleITK.Image, image: SimpleITK.Image) -> SimpleITK.Image:
+    """The mask on the image's grid."""
+    return SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 0)
+
+
+def laid(head: Head, transform: SimpleITK.Transform) -> Head:
+    """The head where it would lie if ``transform`` (rigid, from there to its place) were undone.
+
+    Only the grid moves: nothing is interpolated.
+    """
+    back = np.linalg.inv(matrix_of(transform))
+    return Head(
+        _on_moved_grid(head.image, back),
+        _on_moved_grid(head.mask, back),
+        tuple((back[:3, :3] @ head.centre + back[:3, 3]).tolist()),
+    )
+
+
+def mirrored(head: Head) -> Head:
+    """The head flipped left–right about its centre; only the grid is reflected."""
+    reflection = reflection_about(head.centre)
+    return Head(
+        _on_moved_grid(head.image, reflection), _on_moved_grid(head.mask, reflection), head.centre
+    )
+
+
+def reflection_about(centre: tuple[float, float, float]) -> np.ndarray:
+    """(4, 4) reflection of x (left–right in LPS) about a point."""
+    matrix = np.diag([-1.0, 1.0, 1.0, 1.0])
+    matrix[0, 3] = 2 * centre[0]
+    return matrix
+
+
+def _on_moved_grid(image: SimpleITK.Image, motion: np.ndarray) -> SimpleITK.Image:
+    there = SimpleITK.Image(image)
+    directions = motion[:3, :3] @ np.array(image.GetDirection()).reshape(3, 3)
+    there.SetDirection(directions.ravel().tolist())
+    there.SetOrigin((motion @ [*image.GetOrigin(), 1.0])[:3].tolist())
+    return there
 
 
 def head_mask(image: SimpleITK.Image) -> SimpleITK.Image:

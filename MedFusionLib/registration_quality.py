@@ -7,7 +7,6 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
-import SimpleITK
 
 from MedFusionLib.registration_checks import (
     Mirror,
@@ -16,16 +15,18 @@ from MedFusionLib.registration_checks import (
     nothing,
     repeat_registration,
 )
-from MedFusionLib.registration_images import Head, shrink, surface_points, voxel_diagonal
-from MedFusionLib.registration_search import CHECK, Cancel, covered, never, on_grid
-from MedFusionLib.registration_transforms import displacements, inverse
+from MedFusionLib.registration_images import surface_points, voxel_diagonal
+from MedFusionLib.registration_measures import head_overlap, mutual_information
+from MedFusionLib.registration_position import Position
+from MedFusionLib.registration_search import Cancel, never
+from MedFusionLib.registration_transforms import displacements
+from MedFusionLib.registration_turns import Turned, degrees_between
 from MedFusionLib.volume import Volume
 
 PASS = "pass"
 DOUBTFUL = "doubtful"
 FAILED = "failed"
 
-BINS = 48
 LEAST_OVERLAP = 0.3
 GOOD_OVERLAP = 0.6
 LEAST_LIMIT_MM = 1.0
@@ -35,6 +36,8 @@ LEAST_INFORMATION = 0.15
 WORSE = 0.95
 MIRROR_MARGIN = 1.01
 OWN_MIRROR = 0.99
+TURNED_SHARE = 0.95
+USUAL_DEGREES = 45.0
 SAME_FRAME_WAY_MM = 20.0
 # Where these numbers come from: docs/ALIGNMENT.md.
 
@@ -62,8 +65,11 @@ class Evidence:
     positions as in the files and as aligned. ``overlap``: share of the smaller head inside the
     other image, 0 to 1. ``residual_mm``: root mean square of the repeats' residuals at the head's
     surface, and ``residual_limit_mm``, up to which it passes. ``moved_mm``: mean way of the
-    head's surface from the positions in the files. ``frames_of_reference``: same, different or
-    unknown.
+    head's surface from the positions in the files. ``turned_degrees``: turn from where the
+    registration was told to look, that is from the positions in the files or from the initial
+    transform. ``frames_of_reference``: same, different or unknown. ``turned_information``: mutual
+    information of the best place that is turned far away from the one found, by
+    ``turned_information_degrees``.
     """
 
     mutual_information_before: float
@@ -72,6 +78,9 @@ class Evidence:
     residual_mm: float
     residual_limit_mm: float
     moved_mm: float
+    turned_degrees: float
+    turned_information: float
+    turned_information_degrees: float
     frames_of_reference: str
     mirror: Mirror
 
@@ -123,8 +132,8 @@ def frames_of_reference(reference: Volume, other: Volume) -> str:
 
 def judge(
     volumes: tuple[Volume, Volume],
-    heads: tuple[Head, Head],
-    found: SimpleITK.Transform,
+    position: Position,
+    turned: Turned,
     freedom: str,
     seed: int,
     advance: Callable[[], None] = nothing,
@@ -132,12 +141,11 @@ def judge(
 ) -> RegistrationQuality:
     """Register again in other ways, look for a mirrored volume, and give a verdict.
 
-    ``volumes`` and ``heads`` are the fixed and the moving one, ``found`` maps from the first to
-    the second (LPS, mm), ``freedom`` is rigid or affine.
+    ``volumes`` are the fixed and the moving one, ``turned`` is the best place turned far away from
+    the position, ``freedom`` is rigid or affine.
     """
-    fixed, moving = heads
+    (fixed, moving), found = position.heads, position.found
     surface = surface_points(fixed.mask)
-    identity = SimpleITK.Transform(3, SimpleITK.sitkIdentity)
     overlap = head_overlap(fixed, moving, found, freedom)
     repeats, mirror = [Repeat("any", float("inf"))], Mirror(0.0, 0.0, 0.0)
     if overlap >= LEAST_OVERLAP:  # with less there is nothing to register again
@@ -145,41 +153,20 @@ def judge(
         mirror = look_for_mirror(fixed, moving, found, freedom, seed, cancel)
         advance()
     evidence = Evidence(
-        mutual_information_before=mutual_information(fixed, moving, identity),
+        mutual_information_before=mutual_information(fixed, moving, position.filed),
         mutual_information_after=mutual_information(fixed, moving, found),
         overlap=overlap,
         residual_mm=float(np.sqrt(np.mean([again.residual_mm**2 for again in repeats]))),
         residual_limit_mm=max(LEAST_LIMIT_MM, LIMIT_DIAGONALS * max(map(voxel_diagonal, volumes))),
-        moved_mm=float(displacements(found, identity, surface).mean()),
+        moved_mm=float(displacements(found, position.filed, surface).mean()),
+        turned_degrees=degrees_between(found, position.expected, fixed.centre),
+        turned_information=turned.mutual_information,
+        turned_information_degrees=turned.degrees,
         frames_of_reference=frames_of_reference(*volumes),
         mirror=mirror,
     )
     verdict, reason = give_verdict(evidence)
     return RegistrationQuality(verdict, reason, evidence, tuple(repeats))
-
-
-def mutual_information(fixed: Head, moving: Head, transform: SimpleITK.Transform) -> float:
-    """Mutual information in nats of 48×48 grey levels, over the fixed head and 10 mm around it.
-
-    Samples outside the moving image count as its darkest value, so that numbers of different
-    positions can be compared. I = Σ p(a,b) ln(p(a,b) / p(a)p(b)) (Shannon 1948).
-    """
-    grid = shrink(fixed.image, CHECK.voxel_mm)
-    inside = SimpleITK.GetArrayFromImage(on_grid(fixed.skin, grid)) > 0
-    coarse = shrink(moving.image, CHECK.voxel_mm)
-    darkest = float(SimpleITK.GetArrayFromImage(coarse).min())
-    there = SimpleITK.Resample(coarse, grid, transform, SimpleITK.sitkLinear, darkest)
-    one, two = (SimpleITK.GetArrayFromImage(image)[inside] for image in (grid, there))
-    joint = np.histogram2d(one, two, BINS)[0] / max(1, one.size)
-    expected = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    some = joint > 0
-    return float((joint[some] * np.log(joint[some] / expected[some])).sum())
-
-
-def head_overlap(fixed: Head, moving: Head, transform: SimpleITK.Transform, freedom: str) -> float:
-    """Share, 0 to 1, of the better covered head that lies inside the other's image."""
-    back = inverse(transform, freedom, moving.centre)
-    return max(covered(fixed, moving, transform), covered(moving, fixed, back))
 
 
 def give_verdict(evidence: Evidence) -> tuple[str, str]:
@@ -229,6 +216,16 @@ def _doubts(evidence: Evidence) -> list[str]:
         found.append("The volumes tell less about each other than before the alignment.")
     if evidence.mirror.ratio < MIRROR_MARGIN and evidence.mirror.likeness < OWN_MIRROR:
         found.append("Whether the other volume is flipped left–right cannot be told.")
+    if evidence.turned_information > TURNED_SHARE * evidence.mutual_information_after:
+        found.append(
+            f"Turned by {evidence.turned_information_degrees:.0f}° more, the other volume fits "
+            "about as well or better."
+        )
+    if evidence.turned_degrees > USUAL_DEGREES:
+        found.append(
+            f"The other volume had to be turned by {evidence.turned_degrees:.0f}°. Check the "
+            "orientation of both volumes where they were exported."
+        )
     if evidence.frames_of_reference == SAME_FRAME and evidence.moved_mm > SAME_FRAME_WAY_MM:
         found.append(
             "Both volumes carry the same frame of reference, yet the alignment moves the head by "

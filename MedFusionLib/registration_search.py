@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import TypeVar
 
@@ -19,8 +19,15 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import Cancelled, RegistrationError
-from MedFusionLib.registration_images import Head, box_points, shrink
-from MedFusionLib.registration_transforms import displacements, moved, unwrapped
+from MedFusionLib.registration_images import Head, box_points, laid, on_grid, shrink
+from MedFusionLib.registration_measures import covered
+from MedFusionLib.registration_transforms import (
+    displacements,
+    from_matrix,
+    matrix_of,
+    scaled,
+    unwrapped,
+)
 
 Cancel = Callable[[], bool]
 Item = TypeVar("Item")
@@ -39,7 +46,7 @@ CLIMBED = 6
 REFINED = 3
 AGREEING_MM = 15.0
 LEAST_COVERED = 0.3
-HEAD_POINTS = 500
+RADIUS_MM = 80.0
 
 
 @dataclass(frozen=True)
@@ -108,29 +115,41 @@ def optimise(
     Raises ``Cancelled`` as soon as ``cancel()`` says so, and ``RegistrationError`` where the heads
     come apart so far that too few samples are left.
     """
-    method = _method(mask, stage)
     image = _cropped(shrink(fixed.image, stage.voxel_mm), mask)
     inside = max(1, int(SimpleITK.GetArrayFromImage(on_grid(mask, image)).sum()))
+    method = _method(_in_radii(mask), stage)
     method.SetMetricSamplingPercentage(min(1.0, stage.samples / inside), seed + 1)
     method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetInitialTransform(start, inPlace=False)
-    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetInitialTransform(scaled(start, 1 / RADIUS_MM), inPlace=False)
     method.SetOptimizerAsRegularStepGradientDescent(
-        stage.first_step_mm,
-        stage.last_step_mm,
+        stage.first_step_mm / RADIUS_MM,
+        stage.last_step_mm / RADIUS_MM,
         numberOfIterations=200,
-        # 0.5, ITK's default, stops up to 15 mm away: rotations and shifts pull against each other.
-        relaxationFactor=0.85,
+        # 0.5, ITK's default, may stop on the way: rotations and shifts pull against each other.
+        relaxationFactor=0.7,
         gradientMagnitudeTolerance=1e-8,
     )
     method.AddCommand(SimpleITK.sitkIterationEvent, lambda: _stop_if(method, cancel))
     try:
-        found = method.Execute(image, shrink(moving.image, stage.voxel_mm))
+        found = method.Execute(_in_radii(image), _in_radii(shrink(moving.image, stage.voxel_mm)))
     except RuntimeError as error:
         raise RegistrationError(CAME_APART) from error
     if cancel():
         raise Cancelled(CANCELLED)
-    return Found(unwrapped(found), -method.GetMetricValue())
+    return Found(scaled(unwrapped(found), RADIUS_MM), -method.GetMetricValue())
+
+
+def _in_radii(image: SimpleITK.Image) -> SimpleITK.Image:
+    """The image in a space whose unit is a head's radius instead of a millimetre.
+
+    There a step of a turn or stretch moves the head's surface as far as the same step of a shift,
+    so the optimiser needs no scales. ITK's own scales weigh the gradient, but not the length of a
+    step: where only the turn is wrong, the first step of "one millimetre" turns by one radian.
+    """
+    there = SimpleITK.Image(image)
+    there.SetSpacing([step / RADIUS_MM for step in image.GetSpacing()])
+    there.SetOrigin([place / RADIUS_MM for place in image.GetOrigin()])
+    return there
 
 
 def _stop_if(method: SimpleITK.ImageRegistrationMethod, cancel: Cancel) -> None:
@@ -155,11 +174,6 @@ def _cropped(image: SimpleITK.Image, mask: SimpleITK.Image) -> SimpleITK.Image:
     low = [int(span[0]) for span in spans]
     size = [int(span[-1] - span[0] + 1) for span in spans]
     return SimpleITK.RegionOfInterest(image, size, low)
-
-
-def on_grid(mask: SimpleITK.Image, image: SimpleITK.Image) -> SimpleITK.Image:
-    """The mask on the image's grid."""
-    return SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 0)
 
 
 def best_rigid_start(
@@ -207,13 +221,21 @@ def climb(
     seed: int,
     cancel: Cancel,
 ) -> list[Found]:
+    """Climbed rigid starts, best first; those whose heads come apart are left out.
+
+    Each start is climbed with the moving head laid there, so that a large turn is as good as none.
+    """
     mask = fixed.skin
+    identity = SimpleITK.Euler3DTransform(fixed.centre)
+    small = replace(moving, image=shrink(moving.image, stage.voxel_mm))
 
     def one_climb(start: SimpleITK.Transform) -> Found | None:
         try:
-            return optimise(fixed, moving, mask, start, stage, seed, cancel)
+            found = optimise(fixed, laid(small, start), mask, identity, stage, seed, cancel)
         except RegistrationError:  # the heads came apart on the way
             return None
+        whole = matrix_of(start) @ matrix_of(found.transform)
+        return replace(found, transform=from_matrix(whole, "rigid", fixed.centre))
 
     found = [one for one in side_by_side(one_climb, starts) if one is not None]
     kept = [one for one in found if covered(fixed, moving, one.transform) >= LEAST_COVERED]
@@ -243,10 +265,14 @@ def _middle(image: SimpleITK.Image) -> tuple[float, float, float]:
 
 
 def values_at(
-    fixed: Head, moving: Head, starts: Sequence[SimpleITK.Transform], cancel: Cancel
+    fixed: Head,
+    moving: Head,
+    starts: Sequence[SimpleITK.Transform],
+    cancel: Cancel,
+    voxel_mm: float = SEARCH.voxel_mm,
 ) -> list[float]:
-    """Mutual information of each start on 8 mm voxels; minus infinity where it has none."""
-    images = shrink(fixed.image, SEARCH.voxel_mm), shrink(moving.image, SEARCH.voxel_mm)
+    """Mutual information of each start on coarse voxels; minus infinity where it has none."""
+    images = shrink(fixed.image, voxel_mm), shrink(moving.image, voxel_mm)
     mask = fixed.skin
 
     def value(start: SimpleITK.Transform) -> float:
@@ -260,20 +286,3 @@ def values_at(
             return -np.inf
 
     return side_by_side(value, starts)
-
-
-def covered(fixed: Head, moving: Head, transform: SimpleITK.Transform) -> float:
-    """Share of the fixed head, 0 to 1, that lies inside the moving image."""
-    image = moving.image
-    axes = np.array(image.GetDirection()).reshape(3, 3) * image.GetSpacing()
-    points = moved(transform, _head_points(fixed))
-    indices = np.linalg.solve(axes, (points - image.GetOrigin()).T).T
-    inside = (indices >= -0.5) & (indices <= np.array(image.GetSize()) - 0.5)
-    return float(inside.all(axis=1).mean())
-
-
-def _head_points(head: Head) -> np.ndarray:
-    indices = np.argwhere(SimpleITK.GetArrayFromImage(head.mask))[:, ::-1]
-    thinned = indices[np.linspace(0, len(indices) - 1, min(HEAD_POINTS, len(indices))).astype(int)]
-    axes = np.array(head.mask.GetDirection()).reshape(3, 3) * head.mask.GetSpacing()
-    return thinned @ axes.T + head.mask.GetOrigin()

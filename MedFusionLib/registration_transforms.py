@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK
@@ -59,6 +60,14 @@ def inverse(
 ) -> SimpleITK.Transform:
     """The way back, of the same kind."""
     return from_matrix(np.linalg.inv(matrix_of(transform)), freedom, centre)
+
+
+def scaled(transform: SimpleITK.Transform, factor: float) -> SimpleITK.Transform:
+    """The same rigid or affine transform in another unit of length, ``factor`` to the old one."""
+    there: Any = type(transform)(transform)
+    there.SetCenter([factor * place for place in there.GetCenter()])
+    there.SetTranslation([factor * way for way in there.GetTranslation()])
+    return there
 
 
 def unwrapped(transform: SimpleITK.Transform) -> SimpleITK.Transform:

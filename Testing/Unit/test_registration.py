@@ -150,11 +150,26 @@ def test_an_initial_transform_is_climbed_from_and_none_only_judges_it():
     assert off.quality.verdict != "pass"
 
 
-def test_fusing_climbs_from_an_initial_transform_that_no_search_reaches():
-    """A head turned by 150°: the search goes up to 40°, so the place can only come from the start.
+@pytest.mark.parametrize("degrees", [(0, 0, 150), (90, 0, 0), (-90, 40, 0)])
+def test_a_head_that_lies_turned_far_away_is_found_and_asked_about(degrees):
+    true = euler(degrees, (10.0, -6.0, 4.0))
+    result = align(REFERENCE, scan(PET, (3.0, 3.0, 3.0), true))
+    assert largest_error(result.transform, true) < 2.0
+    assert result.quality.verdict == "doubtful"
+    angle = np.degrees(np.arccos((np.trace(np.reshape(true.GetMatrix(), (3, 3))) - 1) / 2))
+    assert f"had to be turned by {angle:.0f}°" in result.quality.reason
 
-    The whole alignment stands in the report, and the fused volume is that of its transform.
-    """
+
+def test_a_start_in_the_wrong_turn_is_climbed_from_but_not_trusted():
+    """The made head looks alike after half a turn, so the climb ends there and repeats agree."""
+    start = euler((0.0, 0.0, 175.0), (0.0, 0.0, 0.0))
+    quality = align(REFERENCE, scan(PET, (3.0, 3.0, 3.0)), initial=start).quality
+    assert quality.verdict != "pass", quality.reason
+    assert "fits about as well or better" in quality.reason
+
+
+def test_fusing_climbs_from_an_initial_transform():
+    """The whole alignment stands in the report, and the fused volume is that of its transform."""
     true = euler((0.0, 0.0, 150.0), (10.0, 0.0, 0.0))
     reference, other = scan(T1, (4.0, 4.0, 4.0)), scan(PET, (4.0, 4.0, 4.0), true)
     start = SimpleITK.CompositeTransform([true, euler((3.0, -2.0, 2.5), (4.0, 3.0, -2.0))])

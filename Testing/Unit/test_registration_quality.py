@@ -7,18 +7,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import SimpleITK
+from scipy.spatial.transform import Rotation
 from sklearn.metrics import mutual_info_score
 
 from MedFusionLib.registration_checks import Mirror
-from MedFusionLib.registration_images import Head, see_head, surface_points
-from MedFusionLib.registration_quality import (
-    BINS,
-    Evidence,
-    frames_of_reference,
-    give_verdict,
-    mutual_information,
-)
+from MedFusionLib.registration_images import Head, laid, see_head, surface_points
+from MedFusionLib.registration_measures import BINS, mutual_information
+from MedFusionLib.registration_position import place
+from MedFusionLib.registration_quality import Evidence, frames_of_reference, give_verdict
 from MedFusionLib.registration_transforms import from_matrix, inverse, matrix_of
+from MedFusionLib.registration_turns import degrees_between, spread_rotations
 from MedFusionLib.volume import Volume
 
 GOOD = Evidence(
@@ -28,6 +26,9 @@ GOOD = Evidence(
     residual_mm=0.8,
     residual_limit_mm=1.5,
     moved_mm=12.0,
+    turned_degrees=9.0,
+    turned_information=0.45,
+    turned_information_degrees=175.0,
     frames_of_reference="unknown",
     mirror=Mirror(straight=0.7, flipped=0.6, likeness=0.9),
 )
@@ -60,6 +61,8 @@ def test_evidence_against_an_alignment_fails_it_with_the_reason(change, words):
         ({"mutual_information_after": 0.1}, "almost nothing"),
         ({"mutual_information_before": 0.9}, "less about each other than before"),
         ({"mirror": Mirror(0.70, 0.70, 0.9)}, "cannot be told"),
+        ({"turned_information": 0.58}, "by 175° more"),
+        ({"turned_degrees": 120.0}, "had to be turned by 120°"),
         ({"moved_mm": 40.0, "frames_of_reference": "same"}, "same frame of reference"),
     ],
 )
@@ -117,6 +120,50 @@ def test_the_head_is_found_where_it_is_and_its_surface_lies_around_it():
     assert np.allclose(head.centre, (67.0, 60.0, 60.0), atol=1.0)
     radii = np.linalg.norm(surface_points(head.mask) - head.centre, axis=1)
     assert np.all((radii > 38) & (radii < 54))
+
+
+def test_the_tried_rotations_are_unit_quaternions_and_none_lies_far_from_all_of_them():
+    tried = np.array(spread_rotations(600))
+    assert np.allclose(np.linalg.norm(tried, axis=1), 1.0)
+    anywhere = Rotation.random(2000, random_state=0).as_quat()
+    # The angle between two rotations is twice that between their quaternions, up to sign.
+    nearest = np.degrees(2 * np.arccos(np.abs(anywhere @ tried.T).max(axis=1).clip(max=1.0)))
+    assert nearest.max() < 30.0
+
+
+def test_the_angle_between_transforms_is_that_of_scipy_whatever_their_centres():
+    first, second = Rotation.random(2, random_state=1)
+    one, two = SimpleITK.Euler3DTransform((1, 2, 3)), SimpleITK.AffineTransform(3)
+    one.SetMatrix(first.as_matrix().ravel().tolist())
+    two.SetMatrix(second.as_matrix().ravel().tolist())
+    angle = np.degrees((first.inv() * second).magnitude())
+    assert degrees_between(one, two, (-4.0, 5.0, 6.0)) == pytest.approx(angle)
+
+
+def test_a_laid_head_shows_every_point_where_the_transform_came_from():
+    head = see_head(ball(0, offset=7.0), "test")
+    turn = SimpleITK.Euler3DTransform((60, 60, 60), 1.2, -0.4, 2.0, (12, 5, -8))
+    there = laid(head, turn)
+    assert np.allclose(turn.TransformPoint(there.centre), head.centre)
+    for index in np.random.default_rng(0).integers(0, 40, (20, 3)).tolist():
+        point = there.image.TransformIndexToPhysicalPoint(index)
+        assert np.allclose(
+            turn.TransformPoint(point), head.image.TransformIndexToPhysicalPoint(index)
+        )
+        assert there.image[index] == head.image[index]
+
+
+def test_a_head_laid_by_a_turn_keeps_its_whole_transform():
+    one, two = see_head(ball(0), "one"), see_head(ball(1, offset=7.0), "two")
+    start = SimpleITK.Euler3DTransform((60, 60, 60), 0.3, -0.2, 0.5, (12, 5, -8))
+    turn = SimpleITK.Euler3DTransform((50, 60, 70), -1.5, 0.1, 2.5, (2, 3, 4))
+    position = place((one, two), start)
+    whole = matrix_of(position.moved_to(turn).whole("rigid"))
+    assert np.allclose(whole, matrix_of(start) @ matrix_of(turn))
+    again = position.laid_by(turn)
+    assert np.allclose(matrix_of(again.whole("rigid")), whole)
+    assert np.allclose(matrix_of(again.placing) @ matrix_of(again.expected), matrix_of(start))
+    assert np.allclose(matrix_of(again.placing) @ matrix_of(again.filed), np.eye(4))
 
 
 def test_a_matrix_becomes_the_rigid_or_affine_transform_it_describes_and_back():

@@ -15,15 +15,14 @@ import sys
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.registration_checks import _flipped
-from MedFusionLib.registration_images import see_head, shrink
+from MedFusionLib.registration_images import mirrored, see_head, shrink
 from MedFusionLib.volume import read_volume
 
 
 def midplane(path: str) -> tuple[float, float, float]:
     """Roll and yaw of the mid-plane in degrees, and its place along x (LPS) in mm."""
     head = see_head(read_volume(path), path)
-    mirrored = _flipped(head)
+    image = mirrored(head).image
     method = SimpleITK.ImageRegistrationMethod()
     method.SetMetricAsCorrelation()
     method.SetMetricFixedMask(head.skin)
@@ -31,7 +30,7 @@ def midplane(path: str) -> tuple[float, float, float]:
     method.SetInitialTransform(SimpleITK.Euler3DTransform(head.centre), inPlace=False)
     method.SetOptimizerScalesFromPhysicalShift()
     method.SetOptimizerAsRegularStepGradientDescent(2.0, 0.02, 200, 0.85, 1e-8)
-    found = method.Execute(shrink(head.image, 3.0), shrink(mirrored.image, 3.0))
+    found = method.Execute(shrink(head.image, 3.0), shrink(image, 3.0))
     _, roll, yaw, shift, _, _ = found.GetParameters()
     # The way to the mirror image is minus twice the tilt; the mirror stands at the head's centre.
     return -np.degrees(roll) / 2, -np.degrees(yaw) / 2, head.centre[0] - shift / 2
