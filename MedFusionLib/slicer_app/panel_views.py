@@ -78,7 +78,7 @@ class ViewSection:
         parameters = self._parameters
         self._blending = False
         nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.outputVolume)
-        labels = (_("Reference"), _("Other"), _("Fused"))
+        labels = (_("Ref"), _("Oth"), _("Fus"))
         view_layouts.showCompare(nodes, labels, onShown=self._followInShownViews)
 
     def onBlendButton(self) -> None:

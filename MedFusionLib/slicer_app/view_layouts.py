@@ -11,8 +11,6 @@ from MedFusionLib.slicer_app.navigation import isDriven
 
 COMPARE_LAYOUT = 7341
 """Number of the comparison layout; Slicer's own end below 1000."""
-_GROWING_LAYOUTS = (COMPARE_LAYOUT + 1, COMPARE_LAYOUT + 2, COMPARE_LAYOUT)
-"""With one, two and all three of the views."""
 _COMPARE_VIEWS = ("MedFusionReference", "MedFusionOther", "MedFusionFused")
 _COMPARE_COLOURS = ("#EEEEEE", "#EDD54C", "#6EB04B")
 _VIEW_GROUP = 7
@@ -20,10 +18,7 @@ _USUAL_VIEWS = ("Red", "Yellow", "Green")
 
 
 def compareLayout(labels: Sequence[str]) -> str:
-    """Layout XML of as many slice views side by side as there are labels, in a group of their own.
-
-    The views are those for reference, other and fused, in this order.
-    """
+    """Layout XML of three slice views side by side, in a view group of their own."""
     views = "".join(
         f'<item><view class="vtkMRMLSliceNode" singletontag="{name}">'
         '<property name="orientation" action="default">Axial</property>'
@@ -31,7 +26,7 @@ def compareLayout(labels: Sequence[str]) -> str:
         f'<property name="viewcolor" action="default">{colour}</property>'
         f'<property name="viewgroup" action="default">{_VIEW_GROUP}</property>'
         "</view></item>"
-        for name, label, colour in zip(_COMPARE_VIEWS, labels, _COMPARE_COLOURS, strict=False)
+        for name, label, colour in zip(_COMPARE_VIEWS, labels, _COMPARE_COLOURS, strict=True)
     )
     return f'<layout type="horizontal" split="true">{views}</layout>'
 
@@ -39,29 +34,16 @@ def compareLayout(labels: Sequence[str]) -> str:
 def showCompare(volumeNodes, labels: Sequence[str], onShown: Callable[[], None]) -> None:
     """Reference, other and fused side by side, scrolled and zoomed together.
 
-    ``labels`` mark the views; Slicer has room for a short word. ``onShown()`` is called when all
-    is done, a few turns of the event loop later.
+    ``labels`` mark the views; beside small views Slicer has room for three letters. ``onShown()``
+    is called when all is done, in the next turn of the event loop.
     """
     layoutManager = slicer.app.layoutManager()
     layoutNode = layoutManager.layoutLogic().GetLayoutNode()
     if not layoutNode.IsLayoutDescription(COMPARE_LAYOUT):
-        for count, layout in enumerate(_GROWING_LAYOUTS, start=1):
-            layoutNode.AddLayoutDescription(layout, compareLayout(labels[:count]))
-    areMade = set(_COMPARE_VIEWS) <= set(layoutManager.sliceViewNames())
-    _growCompare(_GROWING_LAYOUTS[-1:] if areMade else _GROWING_LAYOUTS, volumeNodes, onShown)
-
-
-def _growCompare(layouts: Sequence[int], volumeNodes, onShown: Callable[[], None]) -> None:
-    """Go through the layouts, each in a turn of its own, and show the volumes in the last one.
-
-    Making a view takes Slicer a tenth of a second; an interface should not stand still for three.
-    """
-    slicer.app.layoutManager().setLayout(layouts[0])
-    if len(layouts) > 1:
-        _inTheNextTurn(lambda: _growCompare(layouts[1:], volumeNodes, onShown))
-    else:
-        # Only then have the views their sizes.
-        _inTheNextTurn(lambda: _fillCompare(volumeNodes, onShown))
+        layoutNode.AddLayoutDescription(COMPARE_LAYOUT, compareLayout(labels))
+    layoutManager.setLayout(COMPARE_LAYOUT)
+    # Only then have the new views their sizes.
+    _inTheNextTurn(lambda: _fillCompare(volumeNodes, onShown))
 
 
 def _fillCompare(volumeNodes, onShown: Callable[[], None]) -> None:
@@ -91,8 +73,16 @@ def _frameAlike(layoutManager, volumeNode) -> None:
     layoutManager.sliceWidget(_COMPARE_VIEWS[0]).sliceLogic().FitSliceToBackground()
     for other in sliceNodes[1:]:
         other.GetSliceToRAS().DeepCopy(first.GetSliceToRAS())
-        other.SetFieldOfView(*first.GetFieldOfView())
+        other.SetFieldOfView(*_fieldOfViewAtTheZoomOf(first, other))
         other.UpdateMatrices()
+
+
+def _fieldOfViewAtTheZoomOf(first, other) -> tuple[float, float, float]:
+    """Field of view (mm) of a view that has other numbers of pixels than the first one."""
+    width, height, depth = first.GetFieldOfView()
+    columns, rows, _layers = first.GetDimensions()
+    otherColumns, otherRows, _layers = other.GetDimensions()
+    return width * otherColumns / columns, height * otherRows / rows, depth
 
 
 def showBlend(referenceNode, fusedNode, opacity: float) -> None:
@@ -167,22 +157,35 @@ def showSlicesIn3D(visible: bool) -> None:
 
 def showTable(tableNode) -> None:
     """Show a table under the views."""
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActiveTableID(tableNode.GetID())
-    slicer.app.applicationLogic().PropagateTableSelection()
-    _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView)
+
+    def show() -> None:
+        slicer.app.applicationLogic().GetSelectionNode().SetActiveTableID(tableNode.GetID())
+        slicer.app.applicationLogic().PropagateTableSelection()
+
+    _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpTableView, show)
 
 
 def showPlot(chartNode) -> None:
     """Show a chart beside the views."""
-    selection = slicer.app.applicationLogic().GetSelectionNode()
-    selection.SetActivePlotChartID(chartNode.GetID())
-    slicer.app.applicationLogic().PropagatePlotChartSelection()
-    _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView)
+
+    def show() -> None:
+        slicer.app.applicationLogic().GetSelectionNode().SetActivePlotChartID(chartNode.GetID())
+        slicer.app.applicationLogic().PropagatePlotChartSelection()
+
+    _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpPlotView, show)
 
 
-def _switchLayout(layout: int) -> None:
-    _inTheNextTurn(lambda: slicer.app.layoutManager().setLayout(layout))
+def _switchLayout(layout: int, then: Callable[[], None] = lambda: None) -> None:
+    """Switch in a turn of its own, and go on in the one after it.
+
+    Only in the new layout are there views that ``then`` can show something in.
+    """
+
+    def switch() -> None:
+        slicer.app.layoutManager().setLayout(layout)
+        _inTheNextTurn(then)
+
+    _inTheNextTurn(switch)
 
 
 def compareVolumesModule():
