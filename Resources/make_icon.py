@@ -1,4 +1,7 @@
-"""Draws the extension's icon: two discs, one grey and one warm, blending where they overlap.
+"""Draws the extension's icon: two discs, one cool and one warm, blending where they overlap.
+
+They lie corner to corner, so that they fill the square and can be told apart at 16 pixels, on a
+light and on a dark ground.
 
 Run ``python Resources/make_icon.py``; it writes the two copies that Slicer needs.
 """
@@ -17,9 +20,9 @@ ICON_PATHS = (
 )
 SIZE = 128
 OVERSAMPLING = 8
-RADIUS = 0.30
-CENTRES = ((0.36, 0.5), (0.64, 0.5))
-ANATOMICAL = (0.78, 0.82, 0.86)
+RADIUS = 0.34
+CENTRES = ((0.36, 0.36), (0.64, 0.64))
+ANATOMICAL = (0.42, 0.55, 0.68)
 FUNCTIONAL = (0.93, 0.42, 0.10)
 FUSED = (1.00, 0.86, 0.45)
 
