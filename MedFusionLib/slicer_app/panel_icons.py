@@ -10,20 +10,21 @@ import slicer
 
 SLICER_ICONS = {
     "previewButton": "LayoutOneUpRedSliceView",
-    "scoreCheckBox": "Ruler",
+    "scoreCheckBox": "Small/SlicerInteractivePlotting",
     "compareButton": "LayoutSideBySideView",
-    "blendButton": "SlicesFadeToFG",
+    "blendButton": "SlicesComposite",
     "navigateButton": "LayoutFourUpView",
-    "layerRevealCheckBox": "SlicesToggleFgBg",
+    "layerRevealCheckBox": "Search",
     "followPointerCheckBox": "SlicesCrosshair",
-    "resliceDriverCheckBox": "ViewPitch",
+    "resliceDriverCheckBox": "OrientationMarker",
     "slicesIn3DCheckBox": "SliceIntersections",
     "showTableButton": "LayoutFourUpTableView",
     "showPlotButton": "LayoutFourUpQuantitativeView",
     "saveReportButton": "Small/SlicerSave",
     "exportDicomButton": "Small/SlicerLoadDICOM",
 }
-"""Slicer's picture for each widget: that of the layout or of the layer that the widget shows."""
+"""Slicer's picture for each widget: where there is one, that of the layout that the widget shows;
+always one in colors, which can be seen on a light and on a dark ground."""
 
 
 def setIcons(ui) -> None:
