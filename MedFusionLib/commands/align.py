@@ -86,7 +86,8 @@ def _say_verdict(found: Alignment, quiet: bool) -> None:
     say(
         f"Mutual information {evidence.mutual_information_before:.3f} before, "
         f"{evidence.mutual_information_after:.3f} after; the head moved by "
-        f"{evidence.moved_mm:.1f} mm; {100 * evidence.overlap:.0f} % of it overlaps.",
+        f"{evidence.moved_mm:.1f} mm and turned by {evidence.turned_degrees:.0f}°; "
+        f"{100 * evidence.overlap:.0f} % of it overlaps.",
         quiet,
     )
 

@@ -137,8 +137,10 @@ def _registration(quality: Mapping[str, Any]) -> dict[str, str]:
         "registration": f"{quality['verdict']}: {quality['reason']}",
         "frames of reference": quality["frames_sentence"],
         "mutual information": f"{quality['mutual_information_before']:.3f} before, "
-        f"{quality['mutual_information_after']:.3f} after (nats)",
-        "head": f"moved by {quality['moved_mm']:.1f} mm, {100 * quality['overlap']:.0f} % overlaps",
+        f"{quality['mutual_information_after']:.3f} after (nats); "
+        f"{quality['turned_information']:.3f} at best where the other volume is turned far away",
+        "head": f"moved by {quality['moved_mm']:.1f} mm, turned by "
+        f"{quality['turned_degrees']:.0f}°, {100 * quality['overlap']:.0f} % overlaps",
         "repeated registrations": f"{agreed} apart, limit {quality['residual_limit_mm']:.1f} mm "
         f"({len(quality['repeats'])} repeats)",
     }

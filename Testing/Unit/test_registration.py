@@ -197,6 +197,14 @@ def test_a_volume_flipped_left_to_right_is_named_and_fails():
     assert quality.verdict == "failed" and "flipped left–right" in quality.reason
 
 
+def test_a_flip_is_named_in_a_head_that_lies_turned_as_well():
+    true = euler((0, 0, 90), (5, 4, -3))
+    other = scan(PET, (3.0, 3.0, 3.0), true, cover=(0.8, 0.9))
+    flipped = Volume(other.voxels[:, ::-1], other.spacing, other.origin, other.directions)
+    quality = align(REFERENCE, flipped).quality
+    assert quality.verdict == "failed" and "flipped left–right" in quality.reason
+
+
 def test_another_object_does_not_pass():
     k, j, i = np.indices((70, 70, 70))
     rods = ((i // 8 + j // 8) % 2 * 60 + 40) * (np.hypot(i - 35, j - 35) < 30) * (abs(k - 35) < 30)

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 from sklearn.metrics import mutual_info_score
 
 from MedFusionLib.registration_checks import Mirror
-from MedFusionLib.registration_images import Head, laid, see_head, surface_points
+from MedFusionLib.registration_images import Head, laid, mirrored, see_head, surface_points
 from MedFusionLib.registration_measures import BINS, mutual_information
 from MedFusionLib.registration_position import place
 from MedFusionLib.registration_quality import Evidence, frames_of_reference, give_verdict
@@ -151,6 +151,15 @@ def test_a_laid_head_shows_every_point_where_the_transform_came_from():
             turn.TransformPoint(point), head.image.TransformIndexToPhysicalPoint(index)
         )
         assert there.image[index] == head.image[index]
+
+
+def test_a_mirrored_head_shows_every_point_as_far_to_the_other_side_of_its_centre():
+    head = see_head(ball(0, offset=7.0), "test")
+    there = mirrored(head).image
+    for index in np.random.default_rng(0).integers(0, 40, (20, 3)).tolist():
+        one = np.subtract(head.image.TransformIndexToPhysicalPoint(index), head.centre)
+        two = np.subtract(there.TransformIndexToPhysicalPoint(index), head.centre)
+        assert np.allclose(two, one * (-1, 1, 1))
 
 
 def test_a_head_laid_by_a_turn_keeps_its_whole_transform():
