@@ -3,7 +3,7 @@
 In Slicer's Python console::
 
     from MedFusion import MedFusionLogic
-    fusedNode = MedFusionLogic().fuse(getNode("MR"), getNode("CT"), method="pyramid")
+    fusedNode = MedFusionLogic().fuse(getNode("MR"), getNode("CT"), method="asfe")
 """
 
 from __future__ import annotations
@@ -201,7 +201,7 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
     The work runs in a child process that stays alive until ``stop``. Example::
 
         logic = MedFusionLogic()
-        fusedNode = logic.fuse(mrNode, ctNode, method="pyramid")
+        fusedNode = logic.fuse(mrNode, ctNode, method="asfe")
         job = logic.fuseAsync(mrNode, petNode, onDone=lambda node, report: print(node.GetName()))
         job.cancel()
     """

@@ -139,7 +139,7 @@ _CARDS = (
     ),
 )
 
-DEFAULT_METHOD = "pyramid"
+DEFAULT_METHOD = "asfe"
 """What runs when the user names no method."""
 
 PREVIEW_METHOD = "live"

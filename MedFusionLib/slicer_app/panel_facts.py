@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from MedFusionLib.methods import DEFAULT_METHOD
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
 
 
@@ -39,7 +40,7 @@ class Inputs:
 class Options:
     """The chosen options, as far as rules hang on them."""
 
-    method: str = "pyramid"
+    method: str = DEFAULT_METHOD
     alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
     hasTransform: bool = False
     colour: Colour = Colour.AUTOMATIC
