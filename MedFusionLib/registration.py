@@ -104,8 +104,9 @@ def align(
         start = _toward(initial, heads[0], exchanged)
         position = place(heads, start)
         if kind != "none":
-            begin = position.found if start is not None else _search(heads, seed, steps)
-            position = _climbed(position, begin, freedom, seed, steps)
+            if start is None:
+                position = position.laid_by(_search(heads, seed, steps))
+            position = _climbed(position, freedom, seed, steps)
         turned = look_all_around(*position.heads, position.found, seed, steps.cancelled)
         steps.advance()
         if kind != "none" and start is None:
@@ -165,12 +166,10 @@ def _search(heads: tuple[Head, Head], seed: int, steps: _Steps) -> SimpleITK.Tra
     return found
 
 
-def _climbed(
-    position: Position, begin: SimpleITK.Transform, freedom: str, seed: int, steps: _Steps
-) -> Position:
+def _climbed(position: Position, freedom: str, seed: int, steps: _Steps) -> Position:
     """Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place."""
     fixed, moving = position.heads
-    found = begin
+    found = position.found
     stages = [(COARSE, "rigid"), (FINE, "rigid")] + [(FINE, "affine")] * (freedom == "affine")
     for stage, degrees in stages:
         begin = with_freedom(found, degrees, fixed.centre)
@@ -186,8 +185,7 @@ def _better_of(
     reached = mutual_information(*position.heads, position.found)
     if turned.transform is None or turned.mutual_information <= reached:
         return position, turned
-    there = position.laid_by(turned.transform)
-    better = _climbed(there, there.found, freedom, seed, steps)
+    better = _climbed(position.laid_by(turned.transform), freedom, seed, steps)
     return better, Turned(reached, turned.degrees, position.found)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import SimpleITK
@@ -88,3 +90,23 @@ def test_the_mean_target_error_stays_below_a_voxels_diagonal_with(cut, sample):
     assert np.mean(errors) <= diagonal, errors
     assert found.quality.verdict != "failed", found.quality.reason
     assert found.resampled.affine_lps.tolist() == reference.affine_lps.tolist()
+
+
+def test_a_volume_that_is_filed_lying_on_its_side_is_found(sample):
+    """Turned by 90° about x, where Euler's angles lock."""
+    mr, pet, true = sample
+    turn = SimpleITK.Euler3DTransform(MIDDLE.tolist(), np.pi / 2, 0.0, 0.0, (10.0, -20.0, 15.0))
+    rotation = np.reshape(turn.GetMatrix(), (3, 3))
+    directions = rotation @ np.reshape(pet.directions, (3, 3))
+    origin = turn.TransformPoint(pet.origin)
+    found = align(mr, replace(pet, origin=origin, directions=tuple(directions.ravel().tolist())))
+    errors = [
+        np.linalg.norm(
+            np.subtract(
+                found.transform.TransformPoint(p), turn.TransformPoint(true.TransformPoint(p))
+            )
+        )
+        for p in TARGETS
+    ]
+    assert np.mean(errors) <= np.linalg.norm(pet.spacing), errors
+    assert found.quality.verdict == "doubtful" and "turned by" in found.quality.reason
