@@ -173,7 +173,7 @@ def give_verdict(evidence: Evidence) -> tuple[str, str]:
     """``pass``, ``doubtful`` or ``failed``, and the sentences for it."""
     failures = _failures(evidence)
     if failures:
-        return FAILED, " ".join(failures)
+        return FAILED, " ".join(failures + _fits_elsewhere(evidence))
     doubts = _doubts(evidence)
     if doubts:
         return DOUBTFUL, " ".join(doubts)
@@ -216,11 +216,7 @@ def _doubts(evidence: Evidence) -> list[str]:
         found.append("The volumes tell less about each other than before the alignment.")
     if evidence.mirror.ratio < MIRROR_MARGIN and evidence.mirror.likeness < OWN_MIRROR:
         found.append("Whether the other volume is flipped left–right cannot be told.")
-    if evidence.turned_information > TURNED_SHARE * evidence.mutual_information_after:
-        found.append(
-            f"Turned by {evidence.turned_information_degrees:.0f}° more, the other volume fits "
-            "about as well or better."
-        )
+    found += _fits_elsewhere(evidence)
     if evidence.turned_degrees > USUAL_DEGREES:
         found.append(
             f"The other volume had to be turned by {evidence.turned_degrees:.0f}°. Check the "
@@ -234,6 +230,15 @@ def _doubts(evidence: Evidence) -> list[str]:
     if found:
         found.append("Look at it before you trust it.")
     return found
+
+
+def _fits_elsewhere(evidence: Evidence) -> list[str]:
+    if evidence.turned_information <= TURNED_SHARE * evidence.mutual_information_after:
+        return []
+    return [
+        f"Turned by {evidence.turned_information_degrees:.0f}° more, the other volume fits about as "
+        "well or better."
+    ]
 
 
 def _praise(evidence: Evidence) -> str:

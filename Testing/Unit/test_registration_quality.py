@@ -71,6 +71,12 @@ def test_weak_evidence_makes_an_alignment_doubtful_with_the_reason(change, words
     assert verdict == "doubtful" and words in reason
 
 
+def test_a_failed_alignment_tells_as_well_that_the_volume_fits_better_turned():
+    evidence = replace(GOOD, residual_mm=9.0, turned_information=0.9)
+    verdict, reason = give_verdict(evidence)
+    assert verdict == "failed" and "no stable position" in reason and "by 175° more" in reason
+
+
 def test_a_symmetric_volume_passes_and_the_flip_that_nobody_can_see_is_mentioned():
     verdict, reason = give_verdict(replace(GOOD, mirror=Mirror(0.7, 0.7, 0.999)))
     assert verdict == "pass" and "mirror image" in reason
