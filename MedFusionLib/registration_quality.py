@@ -236,8 +236,8 @@ def _fits_elsewhere(evidence: Evidence) -> list[str]:
     if evidence.turned_information <= TURNED_SHARE * evidence.mutual_information_after:
         return []
     return [
-        f"Turned by {evidence.turned_information_degrees:.0f}° more, the other volume fits about as "
-        "well or better."
+        f"Turned by {evidence.turned_information_degrees:.0f}° more, the other volume fits about "
+        "as well or better."
     ]
 
 
