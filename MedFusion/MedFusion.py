@@ -72,7 +72,7 @@ def registerSampleData():
     """Offer the bundled pair in the Sample Data module."""
     import SampleData
 
-    from MedFusionLib.slicer_app.sample_data import samplePair
+    from MedFusionLib.slicer_app.scene.sample_data import samplePair
 
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="MedFusion",
@@ -96,7 +96,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def setup(self):
         """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
-        from MedFusionLib.slicer_app.panel import Panel
+        from MedFusionLib.slicer_app.panel.panel import Panel
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedFusion.ui"))
         self.layout.addWidget(uiWidget)
@@ -208,7 +208,7 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
     def __init__(self):
         ScriptedLoadableModuleLogic.__init__(self)
-        from MedFusionLib.slicer_app.worker_client import slicerClient
+        from MedFusionLib.slicer_app.running.worker_client import slicerClient
 
         self.client = slicerClient()
         self.devicesKnown = False
@@ -216,7 +216,7 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
     def getParameterNode(self):
         """The panel's choices in the present scene."""
-        from MedFusionLib.slicer_app.parameter_node import MedFusionParameterNode
+        from MedFusionLib.slicer_app.panel.parameter_node import MedFusionParameterNode
 
         node = super().getParameterNode()
         # A wrapper never lets go of its node: one for each visit would make all changes slower.
@@ -232,14 +232,14 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
     @staticmethod
     def chooseInputs(parameters):
         """Choose the first two volumes by their modality, while none is chosen."""
-        from MedFusionLib.slicer_app.sample_data import firstPair
+        from MedFusionLib.slicer_app.scene.sample_data import firstPair
 
         if parameters.referenceVolume is None and parameters.otherVolume is None:
             parameters.referenceVolume, parameters.otherVolume = firstPair(slicer.mrmlScene)
 
     def ensureReady(self):
         """Install what is missing, after asking; raises a sentence when it is not wanted."""
-        from MedFusionLib.slicer_app.torch_setup import ensureRequirements, ensureTorch
+        from MedFusionLib.slicer_app.running.torch_setup import ensureRequirements, ensureTorch
 
         if ensureTorch():
             # A process that was started before would not see what is new.
@@ -283,7 +283,7 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         ``onProgress(done, total, message)``, then exactly one of ``onDone(fusedNode, report)`` and
         ``onError(error)``. ``options`` are those of ``fuse``.
         """
-        from MedFusionLib.slicer_app.fusion_job import requestFor
+        from MedFusionLib.slicer_app.running.fusion_job import requestFor
 
         self.ensureReady()
         request = requestFor(referenceNode, otherNode, outputNode, **options)
@@ -291,7 +291,7 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
     def fuseRequest(self, request, onProgress=None, onDone=None, onError=None):
         """Start the fusion that a ``FusionRequest`` describes."""
-        from MedFusionLib.slicer_app.fusion_job import FusionJob
+        from MedFusionLib.slicer_app.running.fusion_job import FusionJob
 
         return FusionJob(self.client, request, onProgress, onDone, onError)
 
@@ -302,7 +302,7 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
     def exportDicom(self, fusedNode, report, folder, onDone=None, onError=None):
         """Write a fused node as a derived DICOM series into a new or empty folder."""
-        from MedFusionLib.slicer_app.dicom_sources import exportRequest
+        from MedFusionLib.slicer_app.scene.dicom_sources import exportRequest
 
         volumes, values = exportRequest(fusedNode, report, folder)
         return self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)

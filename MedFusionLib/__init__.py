@@ -14,8 +14,9 @@ from MedFusionLib.version import __version__
 if TYPE_CHECKING:
     from MedFusionLib.fusion import FusionResult, fuse
     from MedFusionLib.methods import method_names
-    from MedFusionLib.registration import align
-    from MedFusionLib.volume import Volume, read_volume, write_volume
+    from MedFusionLib.registration.align import align
+    from MedFusionLib.volumes.files import read_volume, write_volume
+    from MedFusionLib.volumes.volume import Volume
 
 __all__ = [
     "FusionResult",
@@ -30,12 +31,12 @@ __all__ = [
 
 _HOME = {
     "FusionResult": "fusion",
-    "Volume": "volume",
-    "align": "registration",
+    "Volume": "volumes.volume",
+    "align": "registration.align",
     "fuse": "fusion",
     "method_names": "methods",
-    "read_volume": "volume",
-    "write_volume": "volume",
+    "read_volume": "volumes.files",
+    "write_volume": "volumes.files",
 }
 
 

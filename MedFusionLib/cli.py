@@ -20,7 +20,7 @@ from MedFusionLib.commands import (
     misalignment,
     train,
 )
-from MedFusionLib.device import let_threads_wait
+from MedFusionLib.computing.device import let_threads_wait
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.version import __version__
 

@@ -12,22 +12,23 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from MedFusionLib import alignment as alignments
-from MedFusionLib import intensity
-from MedFusionLib.device import choose_device, computed_precision, run_in_batches
+from MedFusionLib.computing.device import choose_device, computed_precision, run_in_batches
+from MedFusionLib.computing.stack_fusion import StackFuser
 from MedFusionLib.errors import GeometryError, InputError, RegistrationError
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
-from MedFusionLib.painting import (
+from MedFusionLib.methods.rebuilding import rebuild_of
+from MedFusionLib.registration import overlap as alignments
+from MedFusionLib.slices import intensity
+from MedFusionLib.slices.painting import (
     SlicePainter,
     brightest_channel,
     choose_colour_map,
     empty_result,
 )
-from MedFusionLib.slices import slice_stack
-from MedFusionLib.stack_fusion import StackFuser, rebuild_of
-from MedFusionLib.validation import checked_input
+from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.version import __version__
-from MedFusionLib.volume import Volume, same_grid
+from MedFusionLib.volumes.validation import checked_input
+from MedFusionLib.volumes.volume import Volume, same_grid
 
 if TYPE_CHECKING:
     import SimpleITK
@@ -201,7 +202,7 @@ def _lay(
         )
     if alignment not in REGISTERED:
         return _resampled(reference, other, None, alignment, force, warnings)
-    from MedFusionLib.registration import align
+    from MedFusionLib.registration.align import align
 
     found = align(reference, other, alignment, initial, progress=progress, cancel=cancel)
     quality = found.quality
@@ -242,7 +243,7 @@ def _matrix(transform: SimpleITK.Transform | None) -> list[list[float]] | None:
         return np.eye(4).tolist()
     if not transform.IsLinear():
         return None
-    from MedFusionLib.registration_transforms import matrix_of
+    from MedFusionLib.registration.transforms import matrix_of
 
     return matrix_of(transform).tolist()
 

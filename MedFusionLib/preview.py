@@ -12,21 +12,21 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from MedFusionLib import alignment as alignments
-from MedFusionLib import intensity
-from MedFusionLib.device import choose_device, computed_precision
+from MedFusionLib.computing.device import choose_device, computed_precision
+from MedFusionLib.computing.stack_fusion import StackFuser
 from MedFusionLib.errors import GeometryError
 from MedFusionLib.methods import method_card
-from MedFusionLib.painting import (
+from MedFusionLib.registration import overlap as alignments
+from MedFusionLib.slices import intensity
+from MedFusionLib.slices.painting import (
     SlicePainter,
     brightest_channel,
     choose_colour_map,
     empty_result,
 )
-from MedFusionLib.slices import nearest_axes, slice_stack
-from MedFusionLib.stack_fusion import StackFuser
-from MedFusionLib.validation import checked_input
-from MedFusionLib.volume import Volume
+from MedFusionLib.slices.stack import nearest_axes, slice_stack
+from MedFusionLib.volumes.validation import checked_input
+from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
     import SimpleITK

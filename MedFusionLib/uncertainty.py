@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from MedFusionLib.device import choose_device
+from MedFusionLib.computing.device import choose_device
 from MedFusionLib.errors import InputError
 from MedFusionLib.fusion import FusionResult, fuse
 from MedFusionLib.methods import FusionMethod, create_method, method_card
-from MedFusionLib.slices import slice_stack
-from MedFusionLib.volume import Volume
+from MedFusionLib.slices.stack import slice_stack
+from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
     from torch import Tensor

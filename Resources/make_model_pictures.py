@@ -15,11 +15,11 @@ import SimpleITK as sitk
 from PIL import Image
 
 from MedFusionLib import fuse, read_volume
-from MedFusionLib.colour import apply_colour_map
-from MedFusionLib.intensity import choose_window
 from MedFusionLib.methods import METHODS
-from MedFusionLib.slices import slice_stack
-from MedFusionLib.volume import Volume
+from MedFusionLib.slices.colour import apply_colour_map
+from MedFusionLib.slices.intensity import choose_window
+from MedFusionLib.slices.stack import slice_stack
+from MedFusionLib.volumes.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 SAMPLE = REPOSITORY / "Resources" / "SampleData"

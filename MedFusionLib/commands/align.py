@@ -11,8 +11,8 @@ from MedFusionLib.commands.common import print_json, progress_bar, say
 from MedFusionLib.errors import RegistrationError
 
 if TYPE_CHECKING:
-    from MedFusionLib.registration import Alignment
-    from MedFusionLib.volume import Volume
+    from MedFusionLib.registration.align import Alignment
+    from MedFusionLib.volumes.volume import Volume
 
 
 def align_command(
@@ -43,9 +43,9 @@ def align_command(
     """Align the other volume to the reference and say how far it can be trusted."""
     _check_outputs(output, transform_out, pictures)
 
-    from MedFusionLib.alignment import read_transform
-    from MedFusionLib.registration import align
-    from MedFusionLib.volume import read_volume
+    from MedFusionLib.registration.align import align
+    from MedFusionLib.registration.overlap import read_transform
+    from MedFusionLib.volumes.files import read_volume
 
     start = None if initial is None else read_transform(initial)
     say(f"Reading {reference} and {other}", quiet)
@@ -68,8 +68,8 @@ def align_command(
 
 
 def _check_outputs(output: Path, transform_out: Path | None, pictures: Path | None) -> None:
-    from MedFusionLib.registration_transforms import check_transform_path
-    from MedFusionLib.volume import check_writable, refuse_unwritable_folder
+    from MedFusionLib.registration.transforms import check_transform_path
+    from MedFusionLib.volumes.files import check_writable, refuse_unwritable_folder
 
     check_writable(output)
     if transform_out is not None:
@@ -99,9 +99,9 @@ def _write_outputs(
     transform_out: Path | None,
     pictures: Path | None,
 ) -> None:
-    from MedFusionLib.registration_pictures import quality_pictures, write_pictures
-    from MedFusionLib.registration_transforms import write_transform
-    from MedFusionLib.volume import write_volume
+    from MedFusionLib.registration.pictures import quality_pictures, write_pictures
+    from MedFusionLib.registration.transforms import write_transform
+    from MedFusionLib.volumes.files import write_volume
 
     if transform_out is not None:
         write_transform(found.transform, transform_out)

@@ -11,7 +11,7 @@ import typer
 from MedFusionLib.commands.common import interrupts_held, progress_bar, say, write_text
 
 if TYPE_CHECKING:
-    from MedFusionLib.batch import Case, Outcome
+    from MedFusionLib.batch.cases import Case, Outcome
 
 SOME_FAILED = 1
 
@@ -35,9 +35,9 @@ def batch_command(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
     """Fuse many cases. DIR/summary.csv tells status, time and error of each."""
-    from MedFusionLib.batch import FAILED, read_cases, summary_text
+    from MedFusionLib.batch.cases import FAILED, read_cases, summary_text
     from MedFusionLib.methods import DEFAULT_METHOD, method_card
-    from MedFusionLib.volume import refuse_unwritable_folder
+    from MedFusionLib.volumes.files import refuse_unwritable_folder
 
     settings = {
         "method": method_card(method or DEFAULT_METHOD).name,
@@ -84,10 +84,10 @@ def _run(
     if not cluster:
         with interrupts_held():
             import torch  # noqa: F401
-        from MedFusionLib.batch import run_cases
+        from MedFusionLib.batch.cases import run_cases
 
         return run_cases(cases, folder, settings, resume, report)
-    from MedFusionLib.cluster import cluster_client, run_cases_on
+    from MedFusionLib.batch.cluster import cluster_client, run_cases_on
 
     with cluster_client(cluster) as client:
         say(f"Dashboard: {client.dashboard_link}", quiet)

@@ -36,15 +36,15 @@ def benchmark_command(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
     """Measure slices per second, memory and arithmetic of the methods on this machine."""
-    from MedFusionLib.device import choose_device, choose_precision
-    from MedFusionLib.evaluation.benchmark import (
+    from MedFusionLib.computing.device import choose_device, choose_precision
+    from MedFusionLib.evaluation.speed.benchmark import (
         all_settings,
         parse_size,
         run_against,
         run_benchmark,
     )
-    from MedFusionLib.evaluation.benchmark_volumes import parse_shape
-    from MedFusionLib.volume import refuse_unwritable_folder
+    from MedFusionLib.evaluation.speed.volumes import parse_shape
+    from MedFusionLib.volumes.files import refuse_unwritable_folder
 
     if json_file is not None:
         refuse_unwritable_folder(json_file.parent)
@@ -83,9 +83,9 @@ def _more(
     progress: Progress,
 ) -> dict[str, Any]:
     """What was asked for beside the table of methods."""
-    from MedFusionLib.evaluation.benchmark_forms import run_forms
-    from MedFusionLib.evaluation.benchmark_processes import run_cluster, run_startup
-    from MedFusionLib.evaluation.benchmark_volumes import run_volumes
+    from MedFusionLib.evaluation.speed.forms import run_forms
+    from MedFusionLib.evaluation.speed.processes import run_cluster, run_startup
+    from MedFusionLib.evaluation.speed.volumes import run_volumes
 
     figures: dict[str, Any] = {}
     if paper:
@@ -132,7 +132,7 @@ def _print_more(figures: dict[str, Any], console: Console) -> None:
     """The other measures, in the tables of the results page."""
     from rich.table import Table
 
-    from MedFusionLib.evaluation.speed_page import more_tables
+    from MedFusionLib.evaluation.speed.page import more_tables
 
     for heading, note, headings, rows in more_tables(figures):
         table = Table(*headings, title=heading, caption=note)

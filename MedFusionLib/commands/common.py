@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from MedFusionLib.volume import refuse_unwritable_folder
+from MedFusionLib.volumes.files import refuse_unwritable_folder
 
 Progress = Callable[[int, int, str], None]
 

@@ -23,8 +23,8 @@ def demo_command(
         import torch  # noqa: F401
     from MedFusionLib.fusion import fuse
     from MedFusionLib.methods import DEFAULT_METHOD
-    from MedFusionLib.slicer_app.slice_pictures import write_slice_pictures
-    from MedFusionLib.volume import read_volume, write_volume
+    from MedFusionLib.slicer_app.views.slice_pictures import write_slice_pictures
+    from MedFusionLib.volumes.files import read_volume, write_volume
 
     reference = read_volume(_sample("Sample_MR_T1.nrrd"), "MR")
     other = read_volume(_sample("Sample_FDG_PET.nrrd"), "PET")

@@ -115,7 +115,7 @@ def _evaluate_pairs(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from MedFusionLib.device import choose_device, choose_precision
+    from MedFusionLib.computing.device import choose_device, choose_precision
     from MedFusionLib.evaluation.evaluate import evaluate_pairs, write_evaluation
     from MedFusionLib.evaluation.leaderboard import tables_as_json
     from MedFusionLib.evaluation.screen import print_tables
@@ -138,7 +138,7 @@ def _evaluate_pairs(
 
 def _refuse_bad_folder(output: Path) -> None:
     """Before the work starts: a folder for results is one, or can be made."""
-    from MedFusionLib.volume import refuse_unwritable_folder
+    from MedFusionLib.volumes.files import refuse_unwritable_folder
 
     if output.is_file():
         raise InputError(f"'{output}' is a file. Name a folder for the results.")

@@ -15,7 +15,7 @@ from MedFusionLib.methods import method_card
 
 if TYPE_CHECKING:
     from MedFusionLib.fusion import FusionResult
-    from MedFusionLib.volume import Volume
+    from MedFusionLib.volumes.volume import Volume
 
 WINDOW_HELP = (
     "auto, brain, bone, full, percentile, maximum, suv, 8bit, or low:high in stored values."
@@ -70,10 +70,10 @@ def fuse_command(
 
     with interrupts_held():
         import torch  # noqa: F401
-    from MedFusionLib.alignment import read_transform
     from MedFusionLib.fusion import fuse
+    from MedFusionLib.registration.overlap import read_transform
     from MedFusionLib.uncertainty import fuse_with_uncertainty
-    from MedFusionLib.volume import write_volume
+    from MedFusionLib.volumes.files import write_volume
 
     used = alignment if transform is None else read_transform(transform)
     start = None if initial is None else read_transform(initial)
@@ -136,7 +136,7 @@ def _window(text: str) -> str | None:
 
 
 def _read(path: Path, modality: str | None, series: str | None, quiet: bool) -> Volume:
-    from MedFusionLib.volume import read_volume
+    from MedFusionLib.volumes.files import read_volume
 
     say(f"Reading {path}", quiet)
     return read_volume(path, modality, series)
@@ -145,7 +145,7 @@ def _read(path: Path, modality: str | None, series: str | None, quiet: bool) -> 
 def _check_outputs(
     output: Path, dicom: bool, further: tuple[Path | None, ...], report: Path | None
 ) -> None:
-    from MedFusionLib.volume import check_writable, refuse_unwritable_folder
+    from MedFusionLib.volumes.files import check_writable, refuse_unwritable_folder
 
     if dicom:
         refuse_unwritable_folder(output.parent)
@@ -170,10 +170,10 @@ def _write_outputs(
     aligned: Path | None,
     report: Path | None,
 ) -> None:
-    from MedFusionLib.volume import write_volume
+    from MedFusionLib.volumes.files import write_volume
 
     if dicom:
-        from MedFusionLib.dicom_export import export_dicom
+        from MedFusionLib.volumes.dicom_export import export_dicom
 
         one, two = (source.metadata for source in sources)
         export_dicom(result.volume, one, result.report, output, two)
@@ -186,8 +186,8 @@ def _write_outputs(
 
 
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
-    from MedFusionLib.evaluation.fusion_report import score_fusion, write_report
-    from MedFusionLib.registration_pictures import quality_pictures
+    from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
+    from MedFusionLib.registration.pictures import quality_pictures
 
     result.report["metrics"] = score_fusion(
         reference, result.aligned_other, result.volume, result.report

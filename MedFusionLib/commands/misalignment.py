@@ -32,10 +32,10 @@ def misalignment_command(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
     """Move the other image of aligned pairs, fuse, and score against the images' true place."""
-    from MedFusionLib.device import choose_device, choose_precision
+    from MedFusionLib.computing.device import choose_device, choose_precision
     from MedFusionLib.evaluation.misalignment import Study, run_study, spread_pairs
     from MedFusionLib.evaluation.pairs import of_sets, read_pairs
-    from MedFusionLib.volume import refuse_unwritable_folder
+    from MedFusionLib.volumes.files import refuse_unwritable_folder
 
     if json_file is not None:
         refuse_unwritable_folder(json_file.parent)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from MedFusionLib.device import Device
+from MedFusionLib.computing.device import Device
 from MedFusionLib.errors import InputError
 from MedFusionLib.evaluation.leaderboard import (
     OWN,
@@ -91,7 +91,7 @@ def write_evaluation(
     and, as sentences, into the page.
     """
     from MedFusionLib.commands.common import write_text
-    from MedFusionLib.evaluation.report_html import leaderboard_page
+    from MedFusionLib.evaluation.reports.report_html import leaderboard_page
 
     summary = {
         "version": __version__,

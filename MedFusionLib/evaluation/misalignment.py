@@ -18,7 +18,7 @@ import pandas as pd
 import SimpleITK
 import torch
 
-from MedFusionLib.device import Device
+from MedFusionLib.computing.device import Device
 from MedFusionLib.errors import InputError
 from MedFusionLib.evaluation.metrics import DEFINITION_SET
 from MedFusionLib.evaluation.pairs import Pair

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.alignment import resample
-from MedFusionLib.registration import align
-from MedFusionLib.registration_images import box_points, see_head, voxel_diagonal
-from MedFusionLib.registration_transforms import displacements, from_matrix, matrix_of
-from MedFusionLib.volume import Volume
+from MedFusionLib.registration.align import align
+from MedFusionLib.registration.images import box_points, see_head, voxel_diagonal
+from MedFusionLib.registration.overlap import resample
+from MedFusionLib.registration.transforms import displacements, from_matrix, matrix_of
+from MedFusionLib.volumes.volume import Volume
 
 LARGEST_DEGREES = 15.0
 LARGEST_MM = 30.0
@@ -97,7 +97,7 @@ def run_study(reference: Volume, other: Volume, seeds: range) -> Iterator[Row]:
 
 def main(reference: Path, other: Path, output: Path, count: int, first: int) -> None:
     """Write one line per made misalignment, each as soon as it is known."""
-    from MedFusionLib.volume import read_volume
+    from MedFusionLib.volumes.files import read_volume
 
     volumes = read_volume(reference), read_volume(other)
     with output.open("w", newline="", encoding="utf-8") as file:

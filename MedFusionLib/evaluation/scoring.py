@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from MedFusionLib import colour
-from MedFusionLib.device import autocast
+from MedFusionLib.computing.device import autocast
+from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.errors import InputError
 from MedFusionLib.evaluation import metrics, volume_measures
 from MedFusionLib.evaluation.grey_images import grey, read_image
 from MedFusionLib.evaluation.pairs import Pair, Published
-from MedFusionLib.slices import fuse_slices
+from MedFusionLib.slices import colour
 
 if TYPE_CHECKING:
     from MedFusionLib.methods import FusionMethod

@@ -7,40 +7,16 @@ A new method is one module (or package) with ``create(device, **options)`` and o
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
+from MedFusionLib.computing.slice_fusion import FusionMethod
 from MedFusionLib.errors import UnknownMethodError
 
 if TYPE_CHECKING:
     import torch
 
 ALL_MODALITIES = ("MR", "CT", "PET", "SPECT")
-
-
-@runtime_checkable
-class FusionMethod(Protocol):
-    """Fuses a batch of slices; knows nothing of volumes, colours, files or Slicer."""
-
-    name: str
-    stride: int
-    """Height and width of the slices must be multiples of this number of pixels."""
-
-    def fuse(
-        self,
-        reference: torch.Tensor,
-        other: torch.Tensor,
-        slice_indices: Sequence[int] | None = None,
-    ) -> torch.Tensor:
-        """Fuse float tensors (N, 1, H, W) in [0, 1] on one device into one of the same shape.
-
-        ``reference`` is the anatomical (MR) image, ``other`` the CT image or the luminance of
-        the functional one. ``slice_indices`` are the slices' places in their volume (default
-        0 … N-1); they seed whatever noise a method draws, so that a slice gives the same result
-        in whatever batch it travels.
-        """
-        ...
 
 
 @dataclass(frozen=True)

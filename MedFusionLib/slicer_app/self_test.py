@@ -15,9 +15,9 @@ import slicer
 import vtk
 
 from MedFusionLib.errors import Cancelled
-from MedFusionLib.slicer_app.panel import SELECTORS
-from MedFusionLib.slicer_app.panel_icons import SLICER_ICONS
-from MedFusionLib.slicer_app.sample_data import loadSamplePair
+from MedFusionLib.slicer_app.panel.icons import SLICER_ICONS
+from MedFusionLib.slicer_app.panel.panel import SELECTORS
+from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
 
 FASTEST = "average"
 SECONDS_TO_WAIT = 40.0

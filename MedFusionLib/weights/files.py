@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedFusionLib.errors import WeightsError
-from MedFusionLib.volume import refuse_unwritable_folder
+from MedFusionLib.volumes.files import refuse_unwritable_folder
 
 if TYPE_CHECKING:
     from torch import Tensor

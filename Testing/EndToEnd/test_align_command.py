@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedFusionLib.alignment import read_transform, resample
-from MedFusionLib.volume import read_volume, same_grid
+from MedFusionLib.registration.overlap import read_transform, resample
+from MedFusionLib.volumes.files import read_volume
+from MedFusionLib.volumes.volume import same_grid
 
 MEDFUSION = [sys.executable, "-m", "MedFusionLib.cli", "align"]
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.evaluation.benchmark_baselines import asfe_forms, dmfnet_forms
-from MedFusionLib.evaluation.benchmark_volumes import parse_shape
+from MedFusionLib.evaluation.speed.baselines import asfe_forms, dmfnet_forms
+from MedFusionLib.evaluation.speed.volumes import parse_shape
 from MedFusionLib.methods.asfe.architecture import Architecture
 from MedFusionLib.methods.dmfnet.config import DMFNetConfig
 
@@ -37,8 +37,8 @@ def test_the_straightforward_asfe_takes_the_memory_of_its_matrices():
     found = {}
     program = """
 import sys, torch
-from MedFusionLib.evaluation.benchmark_baselines import asfe_forms
-from MedFusionLib.evaluation.peak_memory import peak_beyond, start_memory
+from MedFusionLib.evaluation.speed.baselines import asfe_forms
+from MedFusionLib.evaluation.speed.peak_memory import peak_beyond, start_memory
 from MedFusionLib.methods.asfe.architecture import Architecture
 architecture = Architecture(widths=(4, 4, 4, 4, 4), patch=4, dim=8, heads=2, slots=128)
 fuse = asfe_forms(architecture, 0)[sys.argv[1]]()
@@ -57,7 +57,7 @@ print(peak_beyond(start, torch.device("cpu")))
 
 def test_a_volume_is_measured_whole_or_scaled_from_the_slices_done():
     program = (
-        "import json; from MedFusionLib.evaluation.benchmark_volumes import measure_volume; "
+        "import json; from MedFusionLib.evaluation.speed.volumes import measure_volume; "
         "print(json.dumps([measure_volume('average', (256, 192, 40), 'cpu'), "
         "measure_volume('guided-filter', (256, 192, 40), 'cpu', 0.0001)]))"
     )

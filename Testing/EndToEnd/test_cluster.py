@@ -10,10 +10,11 @@ import time
 import numpy as np
 import pytest
 
-from MedFusionLib.batch import Case, run_cases
-from MedFusionLib.cluster import cluster_client, run_cases_on
+from MedFusionLib.batch.cases import Case, run_cases
+from MedFusionLib.batch.cluster import cluster_client, run_cases_on
 from MedFusionLib.errors import InputError
-from MedFusionLib.volume import Volume, read_volume, write_volume
+from MedFusionLib.volumes.files import read_volume, write_volume
+from MedFusionLib.volumes.volume import Volume
 
 SETTINGS = {"method": "guided-filter", "modalities": ("MR", "CT")}
 

@@ -16,7 +16,8 @@ import pytest
 import SimpleITK
 
 from MedFusionLib import cli
-from MedFusionLib.volume import Volume, read_volume, same_grid, write_volume
+from MedFusionLib.volumes.files import read_volume, write_volume
+from MedFusionLib.volumes.volume import Volume, same_grid
 
 MEDFUSION = [sys.executable, "-m", "MedFusionLib.cli"]
 

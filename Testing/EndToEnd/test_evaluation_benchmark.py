@@ -11,9 +11,9 @@ import sys
 import pytest
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.evaluation.benchmark import Setting, parse_size, run_against, summary
 from MedFusionLib.evaluation.results_page import main as write_results
 from MedFusionLib.evaluation.scoring import SIDE_MEASURES
+from MedFusionLib.evaluation.speed.benchmark import Setting, parse_size, run_against, summary
 
 
 def medfusion(command: str, *arguments: object) -> subprocess.CompletedProcess[str]:
@@ -87,7 +87,7 @@ def test_the_summary_gives_median_quartiles_and_the_share_of_the_matrix_product(
 def test_arithmetic_is_counted_as_two_per_multiply_add():
     import torch
 
-    from MedFusionLib.evaluation.benchmark_child import count_flop
+    from MedFusionLib.evaluation.speed.child import count_flop
 
     class OneConvolution:
         name, stride = "one convolution", 1

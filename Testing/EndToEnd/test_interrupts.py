@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from MedFusionLib.volume import Volume, write_volume
+from MedFusionLib.volumes.files import write_volume
+from MedFusionLib.volumes.volume import Volume
 
 INTERRUPTED = 130
 

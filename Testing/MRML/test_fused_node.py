@@ -10,13 +10,13 @@ import slicer
 import vtk
 
 from MedFusionLib.errors import GeometryError, InputError
-from MedFusionLib.slicer_app.mrml import (
+from MedFusionLib.slicer_app.scene.mrml import (
     addVolumeNode,
     fusedNodeFromVolume,
     fuseNodes,
     volumeFromNode,
 )
-from MedFusionLib.volume import Volume
+from MedFusionLib.volumes.volume import Volume
 
 REPORT = {
     "version": "9.9.9",

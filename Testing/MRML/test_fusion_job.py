@@ -10,23 +10,24 @@ import vtk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from MedFusionLib.alignment import NO_OVERLAP, OTHER_GRID, SAME_GRID  # noqa: E402
 from MedFusionLib.errors import Cancelled, InputError  # noqa: E402
 from MedFusionLib.methods import METHODS, PREVIEW_METHOD  # noqa: E402
-from MedFusionLib.slicer_app import slice_preview  # noqa: E402
-from MedFusionLib.slicer_app.child_process import SubprocessChild  # noqa: E402
-from MedFusionLib.slicer_app.fusion_job import (  # noqa: E402
+from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, SAME_GRID  # noqa: E402
+from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
+from MedFusionLib.slicer_app.running.fusion_job import (  # noqa: E402
     FusionJob,
     FusionRequest,
     otherToReferenceRas,
     showRegistration,
 )
-from MedFusionLib.slicer_app.geometry import RAS_LPS_FLIP  # noqa: E402
-from MedFusionLib.slicer_app.mrml import addVolumeNode, fuseNodes  # noqa: E402
-from MedFusionLib.slicer_app.scene_facts import betweenNodes, relation, volumeFacts  # noqa: E402
-from MedFusionLib.slicer_app.slice_preview import SlicePreview, viewedSlice  # noqa: E402
-from MedFusionLib.slicer_app.worker_client import WorkerClient, workerCommand  # noqa: E402
-from MedFusionLib.volume import Volume, read_volume  # noqa: E402
+from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
+from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP  # noqa: E402
+from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, fuseNodes  # noqa: E402
+from MedFusionLib.slicer_app.scene.scene_facts import betweenNodes, relation, volumeFacts  # noqa: E402
+from MedFusionLib.slicer_app.views import slice_preview  # noqa: E402
+from MedFusionLib.slicer_app.views.slice_preview import SlicePreview, viewedSlice  # noqa: E402
+from MedFusionLib.volumes.files import read_volume  # noqa: E402
+from MedFusionLib.volumes.volume import Volume  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import vtk
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from MedFusionLib.slicer_app.navigation import (  # noqa: E402
+from MedFusionLib.slicer_app.views.navigation import (  # noqa: E402
     DRIVER_ATTRIBUTE,
     PointerFollower,
     ResliceDrive,

@@ -8,11 +8,11 @@ import SimpleITK
 import slicer
 import vtk
 
-from MedFusionLib.alignment import resample
 from MedFusionLib.errors import GeometryError
-from MedFusionLib.slicer_app.mrml import addVolumeNode, volumeFromNode
-from MedFusionLib.slicer_app.transforms import FIELD_TOLERANCE, referenceToOtherTransform
-from MedFusionLib.volume import Volume
+from MedFusionLib.registration.overlap import resample
+from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, volumeFromNode
+from MedFusionLib.slicer_app.scene.transforms import FIELD_TOLERANCE, referenceToOtherTransform
+from MedFusionLib.volumes.volume import Volume
 
 FLIP = np.array([-1.0, -1.0, 1.0])
 SPACING = (1.1, 1.3, 2.0)

@@ -9,7 +9,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from MedFusionLib.slicer_app.quality_nodes import (  # noqa: E402
+from MedFusionLib.slicer_app.scene.quality_nodes import (  # noqa: E402
     SLICE_COLUMN,
     metricsChart,
     metricsTable,

@@ -10,7 +10,7 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from MedFusionLib.slicer_app.sample_data import firstPair, samplePair  # noqa: E402
+from MedFusionLib.slicer_app.scene.sample_data import firstPair, samplePair  # noqa: E402
 
 
 def addVolume(name: str, nodeClass: str | None = None, shape=(3, 4, 5)):

@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from MedFusionLib.slicer_app.slice_pictures import CAPTION_HEIGHT, VIEW_SIZE, write_slice_pictures
-from MedFusionLib.volume import Volume
+from MedFusionLib.slicer_app.views.slice_pictures import (
+    CAPTION_HEIGHT,
+    VIEW_SIZE,
+    write_slice_pictures,
+)
+from MedFusionLib.volumes.volume import Volume
 
 TINT = (10, 200, 30)
 SHAPE = (24, 28, 32)

@@ -8,8 +8,9 @@ import slicer
 import vtk
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.slicer_app.mrml import addVolumeNode, volumeFromNode
-from MedFusionLib.volume import Volume, read_volume
+from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, volumeFromNode
+from MedFusionLib.volumes.files import read_volume
+from MedFusionLib.volumes.volume import Volume
 
 
 def rotation(x: float, y: float, z: float) -> np.ndarray:

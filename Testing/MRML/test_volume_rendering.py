@@ -9,9 +9,9 @@ import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
-from MedFusionLib.slicer_app.mrml import addVolumeNode  # noqa: E402
-from MedFusionLib.slicer_app.volume_rendering import VolumeIn3D  # noqa: E402
-from MedFusionLib.volume import Volume  # noqa: E402
+from MedFusionLib.slicer_app.scene.mrml import addVolumeNode  # noqa: E402
+from MedFusionLib.slicer_app.views.volume_rendering import VolumeIn3D  # noqa: E402
+from MedFusionLib.volumes.volume import Volume  # noqa: E402
 
 
 @pytest.fixture

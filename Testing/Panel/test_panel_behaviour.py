@@ -19,9 +19,9 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
-from MedFusionLib.slicer_app import choices  # noqa: E402
-from MedFusionLib.slicer_app.child_process import SubprocessChild  # noqa: E402
-from MedFusionLib.slicer_app.worker_client import WorkerClient, workerCommand  # noqa: E402
+from MedFusionLib.slicer_app.panel import choices  # noqa: E402
+from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
+from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 
 DEFAULTS = {
     "referenceVolume": None,
@@ -67,7 +67,7 @@ class Logic:
         pass
 
     def fuseRequest(self, request, *callbacks):
-        from MedFusionLib.slicer_app.fusion_job import FusionJob
+        from MedFusionLib.slicer_app.running.fusion_job import FusionJob
 
         return FusionJob(self.client, request, *callbacks)
 
@@ -75,7 +75,7 @@ class Logic:
         self.client.submit("describe", {}, onDone=onDone)
 
     def exportDicom(self, fusedNode, report, folder, onDone=None, onError=None):
-        from MedFusionLib.slicer_app.dicom_sources import exportRequest
+        from MedFusionLib.slicer_app.scene.dicom_sources import exportRequest
 
         volumes, values = exportRequest(fusedNode, report, folder)
         self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)
@@ -162,16 +162,17 @@ def panel(repository, monkeypatch, tmp_path):
     root = standIns.Loader().load(
         str(repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui")
     )
-    from MedFusionLib.slicer_app.panel import Panel
+    from MedFusionLib.slicer_app.panel.panel import Panel
 
     ui, logic = standIns.widgetVariables(root), Logic()
     yield Fixture(Panel(ui, logic), ui, logic, scene, application)
     logic.stop()
     assert list(tmp_path.glob("medfusion-*")) == []
     # They hold this test's stand-in of qt.
-    for path in (repository / "MedFusionLib" / "slicer_app").glob("*.py"):
+    for path in (repository / "MedFusionLib" / "slicer_app").rglob("*.py"):
         if "\nimport qt\n" in path.read_text(encoding="utf-8"):
-            sys.modules.pop(f"MedFusionLib.slicer_app.{path.stem}", None)
+            module = path.relative_to(repository).with_suffix("")
+            sys.modules.pop(".".join(module.parts), None)
     root.deleteLater()
 
 

@@ -31,8 +31,8 @@ def ui(repository):
 @pytest.fixture(scope="module")
 def sources(repository) -> dict[str, str]:
     """The panel's own files that touch a widget, by name."""
-    folder = repository / "MedFusionLib" / "slicer_app"
-    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("panel*.py")}
+    folder = repository / "MedFusionLib" / "slicer_app" / "panel"
+    texts = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.py")}
     return {name: text for name, text in texts.items() if "ui." in text}
 
 
@@ -54,7 +54,7 @@ def bound(ui) -> dict[str, ElementTree.Element]:
 
 @pytest.fixture(scope="module")
 def fields(repository) -> dict[str, str]:
-    path = repository / "MedFusionLib" / "slicer_app" / "parameter_node.py"
+    path = repository / "MedFusionLib" / "slicer_app" / "panel" / "parameter_node.py"
     (cls,) = (node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef))
     return {
         statement.target.id: ast.unparse(statement.annotation)
@@ -75,7 +75,7 @@ def test_every_field_has_a_widget(ui, fields):
 
 def test_every_widget_that_the_code_names_exists(ui, sources):
     known = set(widgets(ui))
-    assert {"panel", "panel_run", "panel_views"} <= set(sources)
+    assert {"panel", "run", "views"} <= set(sources)
     for source in sources.values():
         assert set(re.findall(r"\bui\.(\w+)", source)) <= known
     assert {f"{name}CollapsibleButton" for name in ("inputs", "alignment", "fusion", "output")} <= (
@@ -107,7 +107,9 @@ def test_every_node_selector_gets_the_scene(ui):
 
 
 def test_the_keyboard_is_let_into_every_node_selector(ui, repository):
-    source = (repository / "MedFusionLib" / "slicer_app" / "panel.py").read_text(encoding="utf-8")
+    source = (repository / "MedFusionLib" / "slicer_app" / "panel" / "panel.py").read_text(
+        encoding="utf-8"
+    )
     for name, widget in widgets(ui).items():
         if widget.get("class") == "qMRMLNodeComboBox":
             assert f'"{name}"' in source

@@ -12,7 +12,7 @@ import torch
 
 from MedFusionLib.fusion import fuse
 from MedFusionLib.methods import create_method
-from MedFusionLib.volume import Volume
+from MedFusionLib.volumes.volume import Volume
 
 SLICES, SIDE = 16, 512
 BEYOND = 110 * 2**20

@@ -11,8 +11,8 @@ import subprocess
 import sys
 import time
 
-from MedFusionLib import worker
 from MedFusionLib.methods import METHODS, MethodCard
+from MedFusionLib.worker import __main__ as worker
 
 
 class Misbehaving:

@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedFusionLib.alignment import describe_overlap, read_transform, refuse_bad_overlap, resample
 from MedFusionLib.errors import GeometryError, InputError
-from MedFusionLib.volume import Volume
+from MedFusionLib.registration.overlap import (
+    describe_overlap,
+    read_transform,
+    refuse_bad_overlap,
+    resample,
+)
+from MedFusionLib.volumes.volume import Volume
 
 SLOPE = np.array([2.0, -1.5, 0.75])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from MedFusionLib.batch import read_cases
+from MedFusionLib.batch.cases import read_cases
 from MedFusionLib.errors import InputError
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from MedFusionLib.device import (
+from MedFusionLib.computing.device import (
     choose_device,
     choose_precision,
     computed_precision,

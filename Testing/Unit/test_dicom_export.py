@@ -11,9 +11,10 @@ import SimpleITK as sitk
 
 pydicom = pytest.importorskip("pydicom", reason="needs pydicom")
 
-from MedFusionLib.dicom_export import export_dicom  # noqa: E402
 from MedFusionLib.errors import InputError  # noqa: E402
-from MedFusionLib.volume import Volume, read_volume, to_image  # noqa: E402
+from MedFusionLib.volumes.dicom_export import export_dicom  # noqa: E402
+from MedFusionLib.volumes.files import read_volume  # noqa: E402
+from MedFusionLib.volumes.volume import Volume, to_image  # noqa: E402
 
 REPORT = {
     "version": "0.1.0",

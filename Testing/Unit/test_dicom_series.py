@@ -11,7 +11,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.volume import read_volume
+from MedFusionLib.volumes.files import read_volume
 
 
 def write_slice(path, series, pixels, position, orientation=(1, 0, 0, 0, 1, 0), modality="CT"):
@@ -61,7 +61,7 @@ def test_several_series_are_listed_and_one_can_be_picked(tmp_path):
 
 
 def _uids(folder):
-    from MedFusionLib.dicom_series import list_series
+    from MedFusionLib.volumes.dicom_series import list_series
 
     return list(list_series(folder))
 
@@ -103,7 +103,7 @@ def test_the_real_uneven_series_warns_and_comes_out_even(shared, tmp_path):
     assert "1.08 mm (1×), 4 mm (13×), 7 mm (13×)" in volume.metadata["warnings"]
     # The middle of a slice that was measured must be where its header says.
     header = pydicom.dcmread(tmp_path / "dcm_qa_ct_GE" / "10.dcm")
-    from MedFusionLib.volume import to_image
+    from MedFusionLib.volumes.volume import to_image
 
     row, column = np.array(header.ImageOrientationPatient, float).reshape(2, 3)
     step = float(header.PixelSpacing[0])

@@ -15,11 +15,12 @@ import torch
 from PIL import Image
 
 from MedFusionLib.errors import GeometryError, InputError
-from MedFusionLib.evaluation.fusion_report import score_fusion, write_report
 from MedFusionLib.evaluation.metrics import METRIC_CARDS, all_metrics
+from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
 from MedFusionLib.fusion import fuse
-from MedFusionLib.registration_pictures import quality_pictures
-from MedFusionLib.volume import Volume, read_volume
+from MedFusionLib.registration.pictures import quality_pictures
+from MedFusionLib.volumes.files import read_volume
+from MedFusionLib.volumes.volume import Volume
 
 
 def head(seed: int, modality: str, scale: float = 1.0, dtype: type = np.uint8) -> Volume:

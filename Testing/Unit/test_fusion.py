@@ -10,7 +10,7 @@ import SimpleITK
 
 from MedFusionLib.errors import Cancelled, GeometryError, InputError, UnknownMethodError
 from MedFusionLib.fusion import fuse
-from MedFusionLib.volume import Volume
+from MedFusionLib.volumes.volume import Volume
 
 ROTATION = SimpleITK.Euler3DTransform((0, 0, 0), 0.2, -0.1, 0.4).GetMatrix()
 
@@ -222,7 +222,7 @@ def test_a_volume_of_16_bits_is_fused_within_four_times_its_inputs(tmp_path):
 
     program = """
 import resource, numpy as np, torch
-from MedFusionLib.volume import Volume
+from MedFusionLib.volumes.volume import Volume
 from MedFusionLib.fusion import fuse
 rng = np.random.default_rng(0)
 def made(modality, x):

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from MedFusionLib import colour
 from MedFusionLib.errors import InputError
-from MedFusionLib.intensity import choose_window
-from MedFusionLib.volume import Volume
+from MedFusionLib.slices import colour
+from MedFusionLib.slices.intensity import choose_window
+from MedFusionLib.volumes.volume import Volume
 
 
 def volume(voxels, modality="unknown"):

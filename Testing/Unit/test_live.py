@@ -8,11 +8,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods import method_card
 from MedFusionLib.methods.live import LiveFusion, create
 from MedFusionLib.methods.live.method import Live, save_network
-from MedFusionLib.slices import fuse_slices
 from MedFusionLib.training.live_module import fresh_network
 
 CPU = torch.device("cpu")

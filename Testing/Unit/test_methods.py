@@ -7,10 +7,10 @@ import pytest
 import scipy.ndimage
 import torch
 
+from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.errors import UnknownMethodError
 from MedFusionLib.methods import METHODS, FusionMethod, create_method, pyramid
 from MedFusionLib.methods import guided_filter as guided
-from MedFusionLib.slices import fuse_slices
 
 CLASSICAL = [name for name, card in METHODS.items() if card.kind == "classical"]
 BINOMIAL = np.outer([1, 4, 6, 4, 1], [1, 4, 6, 4, 1]) / 256

@@ -14,7 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
-from MedFusionLib.device import choose_device
+from MedFusionLib.computing.device import choose_device
 from MedFusionLib.evaluation.metrics import all_metrics
 from MedFusionLib.evaluation.misalignment import (
     AS_GIVEN,

@@ -6,13 +6,13 @@ from dataclasses import replace
 
 import pytest
 
-from MedFusionLib.alignment import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
 from MedFusionLib.methods import METHODS
-from MedFusionLib.slicer_app import panel_texts
-from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
-from MedFusionLib.slicer_app.panel_facts import Inputs, JobState, Options, VolumeFacts
-from MedFusionLib.slicer_app.panel_state import panelState
-from MedFusionLib.slicer_app.panel_texts import (
+from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
+from MedFusionLib.slicer_app.panel import texts as panel_texts
+from MedFusionLib.slicer_app.panel.choices import AlignmentChoice, Colour, Modality, Plane, Window
+from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options, VolumeFacts
+from MedFusionLib.slicer_app.panel.state import panelState
+from MedFusionLib.slicer_app.panel.texts import (
     deviceToolTip,
     distanceText,
     doneText,

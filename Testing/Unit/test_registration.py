@@ -9,11 +9,11 @@ import pytest
 import SimpleITK
 from scipy import ndimage
 
-from MedFusionLib.alignment import read_transform, resample
 from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.fusion import fuse
-from MedFusionLib.registration import align
-from MedFusionLib.volume import Volume
+from MedFusionLib.registration.align import align
+from MedFusionLib.registration.overlap import read_transform, resample
+from MedFusionLib.volumes.volume import Volume
 
 CENTRE = (3.0, -5.0, 10.0)
 HALF_AXES = np.array([68.0, 86.0, 72.0])
@@ -248,7 +248,7 @@ def test_cancel_stops_within_the_work_and_progress_reaches_the_end():
 
 @pytest.mark.parametrize("suffix", [".tfm", ".h5"])
 def test_a_written_transform_is_read_back_by_simpleitk_to_the_same_points(tmp_path, found, suffix):
-    from MedFusionLib.registration_transforms import write_transform
+    from MedFusionLib.registration.transforms import write_transform
 
     path = tmp_path / f"found{suffix}"
     write_transform(found.transform, path)

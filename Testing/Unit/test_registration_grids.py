@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import SimpleITK
 
-from MedFusionLib.alignment import resample
-from MedFusionLib.registration import align
-from MedFusionLib.volume import Volume, read_volume
+from MedFusionLib.registration.align import align
+from MedFusionLib.registration.overlap import resample
+from MedFusionLib.volumes.files import read_volume
+from MedFusionLib.volumes.volume import Volume
 
 MIDDLE = np.array([0.0, 17.0, 22.0])
 """About the middle of the head in the MR, LPS in mm."""

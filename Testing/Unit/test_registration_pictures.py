@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.registration_pictures import quality_pictures, write_pictures
-from MedFusionLib.volume import Volume
+from MedFusionLib.registration.pictures import quality_pictures, write_pictures
+from MedFusionLib.volumes.volume import Volume
 
 
 def block(low, spacing=(1.0, 1.0, 4.0)):

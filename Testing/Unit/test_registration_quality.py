@@ -10,14 +10,14 @@ import SimpleITK
 from scipy.spatial.transform import Rotation
 from sklearn.metrics import mutual_info_score
 
-from MedFusionLib.registration_checks import Mirror
-from MedFusionLib.registration_images import Head, laid, mirrored, see_head, surface_points
-from MedFusionLib.registration_measures import BINS, mutual_information
-from MedFusionLib.registration_position import place
-from MedFusionLib.registration_quality import Evidence, frames_of_reference, give_verdict
-from MedFusionLib.registration_transforms import from_matrix, inverse, matrix_of
-from MedFusionLib.registration_turns import degrees_between, spread_rotations
-from MedFusionLib.volume import Volume
+from MedFusionLib.registration.checks import Mirror
+from MedFusionLib.registration.images import Head, laid, mirrored, see_head, surface_points
+from MedFusionLib.registration.measures import BINS, mutual_information
+from MedFusionLib.registration.position import place
+from MedFusionLib.registration.quality import Evidence, frames_of_reference, give_verdict
+from MedFusionLib.registration.transforms import from_matrix, inverse, matrix_of
+from MedFusionLib.registration.turns import degrees_between, spread_rotations
+from MedFusionLib.volumes.volume import Volume
 
 GOOD = Evidence(
     mutual_information_before=0.2,

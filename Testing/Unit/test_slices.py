@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from MedFusionLib.slices import fuse_slices, pad_to_stride, slice_stack
-from MedFusionLib.volume import Volume
+from MedFusionLib.computing.slice_fusion import fuse_slices
+from MedFusionLib.slices.stack import pad_to_stride, slice_stack
+from MedFusionLib.volumes.volume import Volume
 
 PERMUTATIONS = list(itertools.permutations(range(3)))
 FLIPS = list(itertools.product((False, True), repeat=3))

@@ -13,15 +13,16 @@ import numpy as np
 import pytest
 import torch
 
-from MedFusionLib.device import run_in_batches
+from MedFusionLib.computing.device import run_in_batches
+from MedFusionLib.computing.slice_fusion import fuse_slices
+from MedFusionLib.computing.stack_fusion import StackFuser
 from MedFusionLib.errors import Cancelled, DeviceError
 from MedFusionLib.fusion import fuse
-from MedFusionLib.intensity import Window
 from MedFusionLib.methods import METHODS, create_method
-from MedFusionLib.painting import SlicePainter
-from MedFusionLib.slices import fuse_slices
-from MedFusionLib.stack_fusion import StackFuser, rebuild_of
-from MedFusionLib.volume import Volume
+from MedFusionLib.methods.rebuilding import rebuild_of
+from MedFusionLib.slices.intensity import Window
+from MedFusionLib.slices.painting import SlicePainter
+from MedFusionLib.volumes.volume import Volume
 
 CPU, META = torch.device("cpu"), torch.device("meta")
 UNIT = Window(0.0, 1.0, "unit")

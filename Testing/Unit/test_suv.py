@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pydicom.dataset import Dataset
 
-from MedFusionLib.intensity import choose_window
-from MedFusionLib.suv import suv_factor
-from MedFusionLib.volume import Volume
+from MedFusionLib.slices.intensity import choose_window
+from MedFusionLib.volumes.suv import suv_factor
+from MedFusionLib.volumes.volume import Volume
 
 
 def header(**changes):

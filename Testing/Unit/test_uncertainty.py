@@ -11,7 +11,8 @@ import torch
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import create_method
 from MedFusionLib.uncertainty import fuse_with_uncertainty
-from MedFusionLib.volume import Volume, read_volume, same_grid, write_volume
+from MedFusionLib.volumes.files import read_volume, write_volume
+from MedFusionLib.volumes.volume import Volume, same_grid
 
 FLIPPED = (-1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
 """Columns of the array run to the patient's right: axial slices are turned for the method."""

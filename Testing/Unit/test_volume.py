@@ -7,8 +7,9 @@ import pytest
 import SimpleITK
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.modality import guess_modality
-from MedFusionLib.volume import Volume, read_volume, same_grid, to_image, write_volume
+from MedFusionLib.volumes.files import read_volume, write_volume
+from MedFusionLib.volumes.modality import guess_modality
+from MedFusionLib.volumes.volume import Volume, same_grid, to_image
 
 
 def oblique_volume(dtype: type = np.int16) -> Volume:

@@ -18,11 +18,11 @@ import SimpleITK as sitk
 
 from MedFusionLib.errors import Cancelled, GeometryError, InputError
 from MedFusionLib.fusion import fuse
-from MedFusionLib.slicer_app.child_process import SubprocessChild
-from MedFusionLib.slicer_app.worker_client import WorkerClient, WorkerError, workerCommand
-from MedFusionLib.volume import Volume
-from MedFusionLib.worker_protocol import save_volume
-from MedFusionLib.worker_tasks import Tasks
+from MedFusionLib.slicer_app.running.child_process import SubprocessChild
+from MedFusionLib.slicer_app.running.worker_client import WorkerClient, WorkerError, workerCommand
+from MedFusionLib.volumes.volume import Volume
+from MedFusionLib.worker.protocol import save_volume
+from MedFusionLib.worker.tasks import Tasks
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_worker.py")
 
@@ -374,8 +374,8 @@ def test_a_worker_whose_client_dies_removes_the_folder_and_leaves(temporary):
         "import sys, time\n"
         "sys.path.insert(0, sys.argv[1])\n"
         "import tempfile; tempfile.tempdir = sys.argv[2]\n"
-        "from MedFusionLib.slicer_app.worker_client import WorkerClient, workerCommand\n"
-        "from MedFusionLib.slicer_app.child_process import SubprocessChild\n"
+        "from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand\n"
+        "from MedFusionLib.slicer_app.running.child_process import SubprocessChild\n"
         "client = WorkerClient(SubprocessChild, workerCommand())\n"
         "client.wait(client.submit('describe', {}))\n"
         "print(client.processId, flush=True)\n"

@@ -15,8 +15,8 @@ import sys
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.registration_images import mirrored, see_head, shrink
-from MedFusionLib.volume import read_volume
+from MedFusionLib.registration.images import mirrored, see_head, shrink
+from MedFusionLib.volumes.files import read_volume
 
 
 def midplane(path: str) -> tuple[float, float, float]:

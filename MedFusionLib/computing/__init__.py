@@ -1,0 +1,1 @@
+"""Running a fusion method over a stack of slices on a device."""

@@ -1,0 +1,1 @@
+"""What a fusion is shown with: reports, pictures and plots."""

@@ -1,0 +1,216 @@
+"""Laying one volume on another: ``align`` finds the transform and judges what it found.
+
+    alignment = align(mr, pet)
+    print(alignment.quality.verdict, alignment.quality.reason)
+    fused = fuse(mr, pet, alignment=alignment.transform)
+
+How well it does is measured in docs/ALIGNMENT.md.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import SimpleITK
+
+from MedFusionLib.errors import Cancelled, InputError
+from MedFusionLib.registration.images import Head, see_head
+from MedFusionLib.registration.measures import mutual_information
+from MedFusionLib.registration.overlap import resample
+from MedFusionLib.registration.position import Position, place
+from MedFusionLib.registration.quality import RegistrationQuality, judge
+from MedFusionLib.registration.search import (
+    CANCELLED,
+    COARSE,
+    FINE,
+    Cancel,
+    best_rigid_start,
+    never,
+    one_thread_each,
+    optimise,
+)
+from MedFusionLib.registration.transforms import inverse, matrix_of, with_freedom
+from MedFusionLib.registration.turns import Turned, look_all_around
+
+if TYPE_CHECKING:
+    from MedFusionLib.volumes.volume import Volume
+
+KINDS = ("rigid", "affine", "none")
+CLEARLY_SMALLER = 0.95
+STEPS = 18
+MESSAGE = "Aligning the volumes"
+
+Progress = Callable[[int, int, str], None]
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """A transform, how far it can be trusted, and the other volume on the reference's grid.
+
+    ``transform`` maps points of the reference's space to the other's (LPS, mm), ITK's convention:
+    an Euler transform for ``rigid``, an affine one for ``affine``, both about the centre of the
+    reference's head.
+    """
+
+    transform: SimpleITK.Transform
+    quality: RegistrationQuality
+    resampled: Volume
+    kind: str
+    seed: int
+
+    def to_report(self) -> dict[str, Any]:
+        """Plain JSON values: kind, seed, 4×4 matrix, and the quality's own report."""
+        return {
+            "kind": self.kind,
+            "seed": self.seed,
+            "matrix": matrix_of(self.transform).tolist(),
+            "quality": self.quality.to_report(),
+        }
+
+
+def align(
+    reference: Volume,
+    other: Volume,
+    kind: str = "rigid",
+    initial: SimpleITK.Transform | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+    cancel: Cancel | None = None,
+) -> Alignment:
+    """Find where the other volume's head lies in the reference's space.
+
+    ``kind``: ``rigid`` (turn and shift), ``affine`` (stretch and shear too), or ``none``, which
+    only judges ``initial`` (or the positions as they are). ``initial`` is a linear transform from
+    reference space to other space; a registration then climbs from there instead of searching.
+    Runs with one ``seed`` repeat bit for bit. ``progress(done, total, message)`` is told after
+    each step; ``cancel()`` is asked at every iteration.
+
+    Raises ``InputError`` for volumes without a head or a bad argument, ``RegistrationError``
+    where no position gives the heads an overlap, ``Cancelled``. A bad result is not raised but
+    judged: see ``quality.verdict`` (pass, doubtful or failed) and ``quality.reason``.
+    """
+    _check_arguments(kind, initial)
+    steps = _Steps(progress, cancel)
+    with one_thread_each():
+        centre, heads, volumes = _in_order(reference, other)
+        steps.advance()
+        exchanged = volumes[0] is other
+        freedom = "rigid" if kind == "rigid" else "affine"
+        start = _toward(initial, heads[0], exchanged)
+        position = place(heads, start)
+        if kind != "none":
+            if start is None:
+                position = position.laid_by(_search(heads, seed, steps))
+            position = _climbed(position, freedom, seed, steps)
+        turned = look_all_around(*position.heads, position.found, seed, steps.cancelled)
+        steps.advance()
+        if kind != "none" and start is None:
+            position, turned = _better_of(position, turned, freedom, seed, steps)
+        quality = judge(volumes, position, turned, freedom, seed, steps.advance, steps.cancelled)
+    found = position.whole(freedom)
+    transform = inverse(found, freedom, centre) if exchanged else found
+    resampled = resample(other, reference, transform)
+    steps.finish()
+    return Alignment(transform, quality, resampled, kind, seed)
+
+
+def _check_arguments(kind: str, initial: SimpleITK.Transform | None) -> None:
+    if kind not in KINDS:
+        raise InputError(f"There is no alignment '{kind}'. Choose one of: {', '.join(KINDS)}.")
+    if initial is not None and not initial.IsLinear():
+        raise InputError(
+            "The initial transform bends space, and a registration can start from a rigid or "
+            "affine one only. Give a linear transform."
+        )
+    if initial is not None and abs(np.linalg.det(matrix_of(initial)[:3, :3])) < 1e-3:
+        raise InputError("The initial transform squeezes space flat. Give another transform.")
+
+
+def _in_order(
+    reference: Volume, other: Volume
+) -> tuple[Point, tuple[Head, Head], tuple[Volume, Volume]]:
+    """Centre of the reference's head; then heads and volumes, first the one to be sampled.
+
+    Sampled is the smaller field of view, so that most samples find a partner. It also makes both
+    directions of such a pair the same registration, and one the inverse of the other.
+    """
+    one, two = see_head(reference, "reference"), see_head(other, "other")
+    if _extent(other) < CLEARLY_SMALLER * _extent(reference):
+        return one.centre, (two, one), (other, reference)
+    return one.centre, (one, two), (reference, other)
+
+
+def _extent(volume: Volume) -> float:
+    return float(np.prod(np.array(volume.grid_shape[::-1]) * volume.spacing))
+
+
+def _toward(
+    initial: SimpleITK.Transform | None, fixed: Head, exchanged: bool
+) -> SimpleITK.Transform | None:
+    """The given transform, from the fixed to the moving head."""
+    if initial is None:
+        return None
+    if exchanged:
+        return inverse(initial, "affine", fixed.centre)
+    return with_freedom(initial, "affine", fixed.centre)
+
+
+def _search(heads: tuple[Head, Head], seed: int, steps: _Steps) -> SimpleITK.Transform:
+    found = best_rigid_start(*heads, seed, steps.cancelled)
+    steps.advance()
+    return found
+
+
+def _climbed(position: Position, freedom: str, seed: int, steps: _Steps) -> Position:
+    """Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place."""
+    fixed, moving = position.heads
+    found = position.found
+    stages = [(COARSE, "rigid"), (FINE, "rigid")] + [(FINE, "affine")] * (freedom == "affine")
+    for stage, degrees in stages:
+        begin = with_freedom(found, degrees, fixed.centre)
+        found = optimise(fixed, moving, fixed.skin, begin, stage, seed, steps.cancelled).transform
+        steps.advance()
+    return position.moved_to(found)
+
+
+def _better_of(
+    position: Position, turned: Turned, freedom: str, seed: int, steps: _Steps
+) -> tuple[Position, Turned]:
+    """The better of two places, climbed to the end, and the other one as its rival."""
+    reached = mutual_information(*position.heads, position.found)
+    if turned.transform is None or turned.mutual_information <= reached:
+        return position, turned
+    better = _climbed(position.laid_by(turned.transform), freedom, seed, steps)
+    return better, Turned(reached, turned.degrees, position.found)
+
+
+class _Steps:
+    """Counts finished steps for the progress; several threads may report to it."""
+
+    def __init__(self, progress: Progress | None, cancel: Cancel | None) -> None:
+        self._progress = progress
+        self._lock = threading.Lock()
+        self._done = 0
+        self.cancelled = cancel or never
+
+    def advance(self) -> None:
+        """One step more; raises ``Cancelled`` if the user asked for it."""
+        if self.cancelled():
+            raise Cancelled(CANCELLED)
+        with self._lock:
+            self._done = min(self._done + 1, STEPS - 1)
+            self._tell(self._done)
+
+    def finish(self) -> None:
+        """All steps are done, however many there were."""
+        with self._lock:
+            self._tell(STEPS)
+
+    def _tell(self, done: int) -> None:
+        if self._progress is not None:
+            self._progress(done, STEPS, MESSAGE)

@@ -1,0 +1,269 @@
+"""Registrations done again in other ways: how far do they end from the first one?
+
+No single number of one registration tells whether it is right. A right one is found again from
+other starts, with other samples, with the roles of the volumes exchanged, and by each half of
+the head alone; a wrong one is not. A mirrored volume is looked for by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import SimpleITK
+
+from MedFusionLib.errors import RegistrationError
+from MedFusionLib.registration.images import (
+    Head,
+    mirrored,
+    reflection_about,
+    shrink,
+    surface_points,
+)
+from MedFusionLib.registration.measures import covered
+from MedFusionLib.registration.search import (
+    CHECK,
+    COARSE,
+    Cancel,
+    Found,
+    Stage,
+    climb,
+    never,
+    optimise,
+    side_by_side,
+    values_at,
+)
+from MedFusionLib.registration.transforms import (
+    displacements,
+    from_matrix,
+    inverse,
+    matrix_of,
+    with_freedom,
+)
+
+RESTARTS = 4
+RESTART_DEGREES = 4.0
+RESTART_MM = 6.0
+MIRROR_DEGREES = (-15.0, 0.0, 15.0)
+HALVES = (
+    ("left half", 0, 1),
+    ("right half", 0, -1),
+    ("back half", 1, 1),
+    ("front half", 1, -1),
+    ("upper half", 2, 1),
+    ("lower half", 2, -1),
+)
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One registration done again.
+
+    ``residual_mm``: 95th percentile, over the part of the head's surface that it looked at, of
+    the distance between where it and the registration under test put a point; infinite where it
+    found no place at all.
+    """
+
+    name: str
+    residual_mm: float
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """How the registration compares with that of the other volume flipped left–right.
+
+    Mutual information in nats, both on the same samples. ``likeness``: correlation, -1 to 1, of
+    the volume with its own mirror image once both are aligned.
+    """
+
+    straight: float
+    flipped: float
+    likeness: float
+
+    @property
+    def ratio(self) -> float:
+        """Mutual information straight to flipped: above 1 where the volume fits better as it is."""
+        return (self.straight + 1e-9) / (self.flipped + 1e-9)
+
+
+Run = Callable[[], Found]
+
+
+def nothing() -> None:
+    """An ``advance`` that nobody watches."""
+
+
+def repeat_registration(
+    fixed: Head,
+    moving: Head,
+    found: SimpleITK.Transform,
+    kind: str,
+    seed: int,
+    advance: Callable[[], None] = nothing,
+    cancel: Cancel = never,
+) -> list[Repeat]:
+    """Residuals of registrations from other starts and seeds, exchanged roles, and halves.
+
+    ``found`` maps the fixed to the moving head; ``kind`` is rigid or affine. ``advance()`` is
+    told after each registration.
+    """
+    runs = _restarts(fixed, moving, found, kind, seed, cancel)
+    runs.append(("roles exchanged", partial(_exchanged, fixed, moving, found, kind, seed, cancel)))
+    surface = surface_points(fixed.mask)
+    seen = {name: surface for name, _ in runs}
+    for name, axis, side in HALVES:
+        points = surface[side * (surface[:, axis] - fixed.centre[axis]) > 0]
+        half = _half(fixed, axis, side)
+        if len(points) and covered(replace(fixed, mask=half), moving, found) > 0.5:
+            seen[name] = points
+            runs.append((name, partial(_from, fixed, moving, half, found, kind, seed, cancel)))
+
+    def residual(run: tuple[str, Run]) -> Repeat:
+        name, register_again = run
+        try:
+            again = register_again().transform
+        except RegistrationError:  # the heads came apart
+            return Repeat(name, float("inf"))
+        finally:
+            advance()
+        return Repeat(name, float(np.percentile(displacements(again, found, seen[name]), 95)))
+
+    return side_by_side(residual, runs)
+
+
+def _restarts(
+    fixed: Head, moving: Head, found: SimpleITK.Transform, kind: str, seed: int, cancel: Cancel
+) -> list[tuple[str, Run]]:
+    random = np.random.default_rng(seed)
+    runs: list[tuple[str, Run]] = []
+    for number in range(1, RESTARTS + 1):
+        start = _disturbed(found, kind, fixed, random)
+        run = partial(_afar, fixed, moving, start, kind, seed + number, cancel)
+        runs.append((f"start {number}", run))
+    return runs
+
+
+def _disturbed(
+    transform: SimpleITK.Transform, kind: str, fixed: Head, random: np.random.Generator
+) -> SimpleITK.Transform:
+    """Turned by 4° and shifted by 6 mm in a random direction."""
+    turn, shift = (way / np.linalg.norm(way) for way in random.normal(size=(2, 3)))
+    angles = np.radians(RESTART_DEGREES) * turn
+    nudge = SimpleITK.Euler3DTransform(
+        fixed.centre, *angles.tolist(), (RESTART_MM * shift).tolist()
+    )
+    return from_matrix(matrix_of(transform) @ matrix_of(nudge), kind, fixed.centre)
+
+
+def _afar(
+    fixed: Head, moving: Head, start: SimpleITK.Transform, kind: str, seed: int, cancel: Cancel
+) -> Found:
+    """Climb from a start that lies off: on 4 mm voxels first."""
+    near = _climb_on(COARSE, fixed, moving, fixed.skin, start, "rigid", seed, cancel)
+    return _from(fixed, moving, fixed.skin, near.transform, kind, seed, cancel)
+
+
+def _from(
+    fixed: Head,
+    moving: Head,
+    mask: SimpleITK.Image,
+    start: SimpleITK.Transform,
+    kind: str,
+    seed: int,
+    cancel: Cancel,
+) -> Found:
+    return _climb_on(CHECK, fixed, moving, mask, start, kind, seed, cancel)
+
+
+def _climb_on(
+    stage: Stage,
+    fixed: Head,
+    moving: Head,
+    mask: SimpleITK.Image,
+    start: SimpleITK.Transform,
+    kind: str,
+    seed: int,
+    cancel: Cancel,
+) -> Found:
+    begin = with_freedom(start, kind, fixed.centre)
+    return optimise(fixed, moving, mask, begin, stage, seed, cancel)
+
+
+def _exchanged(
+    fixed: Head, moving: Head, found: SimpleITK.Transform, kind: str, seed: int, cancel: Cancel
+) -> Found:
+    back = inverse(found, kind, moving.centre)
+    again = optimise(moving, fixed, moving.skin, back, CHECK, seed, cancel)
+    return replace(again, transform=inverse(again.transform, kind, fixed.centre))
+
+
+def _half(head: Head, axis: int, side: int) -> SimpleITK.Image:
+    """Skin mask of one half of the head, cut through its centre across a patient axis."""
+    skin = head.skin
+    inside = SimpleITK.GetArrayFromImage(skin)
+    indices = np.argwhere(inside)
+    axes = np.array(skin.GetDirection()).reshape(3, 3) * skin.GetSpacing()
+    places = indices[:, ::-1] @ axes[axis] + skin.GetOrigin()[axis]
+    beyond = indices[side * (places - head.centre[axis]) < 0]
+    inside[tuple(beyond.T)] = 0
+    half = SimpleITK.GetImageFromArray(inside)
+    half.CopyInformation(skin)
+    return half
+
+
+def look_for_mirror(
+    fixed: Head,
+    moving: Head,
+    found: SimpleITK.Transform,
+    kind: str,
+    seed: int,
+    cancel: Cancel = never,
+) -> Mirror:
+    """Register the moving head flipped left–right, too, and compare."""
+    flipped = mirrored(moving)
+    # Flip, register, flip: where the registration would go if the head were its own mirror.
+    start = reflection_about(moving.centre) @ matrix_of(found) @ reflection_about(fixed.centre)
+    starts = _turned(from_matrix(start, "rigid", fixed.centre), fixed)
+    order = np.argsort(values_at(fixed, flipped, starts, cancel))[::-1][:2]
+    climbed = climb(fixed, flipped, [starts[place] for place in order], COARSE, seed, cancel)
+    if not climbed:
+        return Mirror(_information(fixed, moving, found, kind, seed, cancel), 0.0, 0.0)
+    climbed_on = _from(fixed, flipped, fixed.skin, climbed[0].transform, kind, seed, cancel)
+    likeness = _likeness(fixed, (moving, found), (flipped, climbed_on.transform))
+    straight = _information(fixed, moving, found, kind, seed, cancel)
+    return Mirror(straight, climbed_on.mutual_information, likeness)
+
+
+def _information(
+    fixed: Head, moving: Head, found: SimpleITK.Transform, kind: str, seed: int, cancel: Cancel
+) -> float:
+    """Mutual information in nats where the mirrored registration is measured as well."""
+    return _from(fixed, moving, fixed.skin, found, kind, seed, cancel).mutual_information
+
+
+def _turned(start: SimpleITK.Transform, fixed: Head) -> list[SimpleITK.Transform]:
+    """The start, and it turned by 15°: the head need not look straight along the axes."""
+    turns = [
+        SimpleITK.Euler3DTransform(fixed.centre, 0.0, *np.radians(angles).tolist(), (0, 0, 0))
+        for angles in np.stack(np.meshgrid(MIRROR_DEGREES, MIRROR_DEGREES), -1).reshape(-1, 2)
+    ]
+    return [
+        from_matrix(matrix_of(start) @ matrix_of(turn), "rigid", fixed.centre) for turn in turns
+    ]
+
+
+def _likeness(
+    fixed: Head, one: tuple[Head, SimpleITK.Transform], two: tuple[Head, SimpleITK.Transform]
+) -> float:
+    grid = fixed.mask
+    inside = SimpleITK.GetArrayFromImage(grid) > 0
+    values = [
+        SimpleITK.GetArrayFromImage(
+            SimpleITK.Resample(shrink(head.image, COARSE.voxel_mm), grid, transform)
+        )[inside]
+        for head, transform in (one, two)
+    ]
+    flat = min(value.std() for value in values) == 0
+    return 0.0 if flat else float(np.corrcoef(values[0], values[1])[0, 1])

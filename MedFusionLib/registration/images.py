@@ -1,0 +1,171 @@
+"""What registration looks at: scalar images on coarser grids, the head, and its surface.
+
+Everything is in millimetres of LPS space, so voxels may have any size and the grid may be oblique.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import numpy as np
+import SimpleITK
+
+from MedFusionLib.errors import InputError
+from MedFusionLib.registration.transforms import matrix_of
+from MedFusionLib.slices.colour import luminance
+from MedFusionLib.volumes.volume import Volume, to_image
+
+MASK_VOXEL_MM = 4.0
+SKIN_MM = 10.0
+CLIPPED_PERCENT = 0.5
+HOUNSFIELD_SOFT_TO_BONE = (-200.0, 1500.0)
+SMALLEST_HEAD_LITRES = 0.05
+SURFACE_POINTS = 300
+
+
+@dataclass(frozen=True)
+class Head:
+    """A volume as registration sees it.
+
+    ``image``: float32 scalar image without extreme values. ``mask``: uint8, 1 in the head, on a
+    grid of about 4 mm. ``centre``: the head's centre of mass (LPS, mm).
+    """
+
+    image: SimpleITK.Image
+    mask: SimpleITK.Image
+    centre: tuple[float, float, float]
+
+    @cached_property
+    def skin(self) -> SimpleITK.Image:
+        """The head and 10 mm of air around it: the outline carries information too."""
+        radius = [max(1, round(SKIN_MM / step)) for step in self.mask.GetSpacing()]
+        return SimpleITK.BinaryDilate(self.mask, radius)
+
+
+def see_head(volume: Volume, role: str) -> Head:
+    """The volume's image, head mask and centre.
+
+    Raises ``InputError`` where there is nothing to register: a constant volume, no finite value,
+    or no connected object of 0.05 litres.
+    """
+    image = _scalar_image(volume, role)
+    mask = head_mask(image)
+    shape = SimpleITK.LabelShapeStatisticsImageFilter()
+    shape.Execute(mask)
+    if not shape.HasLabel(1) or shape.GetPhysicalSize(1) < SMALLEST_HEAD_LITRES * 1e6:
+        raise InputError(
+            f"No head can be told from the background in the {role} volume, so there is nothing "
+            "to align. Choose a volume that shows more of the head."
+        )
+    return Head(image, mask, shape.GetCentroid(1))
+
+
+def _scalar_image(volume: Volume, role: str) -> SimpleITK.Image:
+    voxels = volume.voxels.astype(np.float32)
+    if volume.is_colour:
+        voxels = luminance(voxels)
+    finite = voxels[np.isfinite(voxels)]
+    if finite.size == 0 or finite.min() == finite.max():
+        raise InputError(
+            f"The {role} volume holds one value only, so there is nothing to align. "
+            "Choose another volume."
+        )
+    low, high = _range(finite, volume.modality)
+    voxels = np.nan_to_num(voxels, nan=low, posinf=high, neginf=low).clip(low, high)
+    return to_image(replace(volume, voxels=voxels))
+
+
+def _range(values: np.ndarray, modality: str) -> tuple[float, float]:
+    """Values outside are clipped: a few extremes must not use up the histogram's bins."""
+    thinned = values[:: max(1, values.size // 1_000_000)]
+    low, high = np.percentile(thinned, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
+    if modality == "CT" and values.min() < 2 * HOUNSFIELD_SOFT_TO_BONE[0]:
+        low, high = HOUNSFIELD_SOFT_TO_BONE
+    return (float(low), float(high)) if low < high else (float(values.min()), float(values.max()))
+
+
+def shrink(image: SimpleITK.Image, voxel_mm: float) -> SimpleITK.Image:
+    """Average voxels until they are about ``voxel_mm`` wide; thick slices stay as they are."""
+    factors = [
+        max(1, min(length // 4, round(voxel_mm / step)))
+        for step, length in zip(image.GetSpacing(), image.GetSize(), strict=True)
+    ]
+    return SimpleITK.BinShrink(image, factors)
+
+
+def on_grid(mask: SimpleITK.Image, image: SimpleITK.Image) -> SimpleITK.Image:
+    """The mask on the image's grid."""
+    return SimpleITK.Resample(mask, image, SimpleITK.Transform(), SimpleITK.sitkNearestNeighbor, 0)
+
+
+def laid(head: Head, transform: SimpleITK.Transform) -> Head:
+    """The head where it would lie if ``transform`` (rigid, from there to its place) were undone.
+
+    Only the grid moves: nothing is interpolated.
+    """
+    back = np.linalg.inv(matrix_of(transform))
+    return Head(
+        _on_moved_grid(head.image, back),
+        _on_moved_grid(head.mask, back),
+        tuple((back[:3, :3] @ head.centre + back[:3, 3]).tolist()),
+    )
+
+
+def mirrored(head: Head) -> Head:
+    """The head flipped left–right about its centre; only the grid is reflected."""
+    reflection = reflection_about(head.centre)
+    return Head(
+        _on_moved_grid(head.image, reflection), _on_moved_grid(head.mask, reflection), head.centre
+    )
+
+
+def reflection_about(centre: tuple[float, float, float]) -> np.ndarray:
+    """(4, 4) reflection of x (left–right in LPS) about a point."""
+    matrix = np.diag([-1.0, 1.0, 1.0, 1.0])
+    matrix[0, 3] = 2 * centre[0]
+    return matrix
+
+
+def _on_moved_grid(image: SimpleITK.Image, motion: np.ndarray) -> SimpleITK.Image:
+    there = SimpleITK.Image(image)
+    directions = motion[:3, :3] @ np.array(image.GetDirection()).reshape(3, 3)
+    there.SetDirection(directions.ravel().tolist())
+    there.SetOrigin((motion @ [*image.GetOrigin(), 1.0])[:3].tolist())
+    return there
+
+
+def head_mask(image: SimpleITK.Image) -> SimpleITK.Image:
+    """Largest object above Otsu's threshold, closed and without holes; uint8, 0 or 1."""
+    coarse = SimpleITK.SmoothingRecursiveGaussian(shrink(image, MASK_VOXEL_MM), MASK_VOXEL_MM)
+    bright = SimpleITK.OtsuThreshold(coarse, 0, 1)
+    objects = SimpleITK.RelabelComponent(SimpleITK.ConnectedComponent(bright))
+    radius = [max(1, round(3 * MASK_VOXEL_MM / step)) for step in coarse.GetSpacing()]
+    closed = SimpleITK.BinaryMorphologicalClosing(objects == 1, radius)
+    return SimpleITK.Cast(SimpleITK.BinaryFillhole(closed), SimpleITK.sitkUInt8)
+
+
+def surface_points(mask: SimpleITK.Image, count: int = SURFACE_POINTS) -> np.ndarray:
+    """(N, 3) points (LPS, mm) spread evenly over the mask's surface, N at most ``count``."""
+    edge = SimpleITK.GetArrayFromImage(SimpleITK.BinaryContour(mask))
+    indices = np.argwhere(edge)[:, ::-1]
+    chosen = indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).astype(int)]
+    return np.array([mask.TransformIndexToPhysicalPoint(index) for index in chosen.tolist()])
+
+
+def box_points(mask: SimpleITK.Image) -> np.ndarray:
+    """(9, 3) points (LPS, mm): the corners and the centre of the mask's bounding box."""
+    shape = SimpleITK.LabelShapeStatisticsImageFilter()
+    shape.Execute(mask)
+    box = np.array(shape.GetBoundingBox(1))
+    first, last = box[:3], box[:3] + box[3:] - 1
+    corners = [
+        np.where(choice, last, first).astype(float).tolist() for choice in np.ndindex(2, 2, 2)
+    ]
+    points = [mask.TransformContinuousIndexToPhysicalPoint(corner) for corner in corners]
+    return np.array([*points, np.mean(points, axis=0)])
+
+
+def voxel_diagonal(volume: Volume) -> float:
+    """Length of a voxel's diagonal in mm."""
+    return float(np.linalg.norm(volume.spacing))

@@ -1,0 +1,90 @@
+"""Pictures in which the eye sees at once whether two volumes lie on each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import SimpleITK
+
+from MedFusionLib.registration.images import CLIPPED_PERCENT
+from MedFusionLib.registration.overlap import resample
+from MedFusionLib.slices.colour import luminance
+from MedFusionLib.slices.stack import PLANES, slice_stack
+from MedFusionLib.volumes.files import refuse_unwritable_folder
+from MedFusionLib.volumes.volume import Volume
+
+LONGEST_SIDE = 320
+SQUARES = 8
+EDGE_COLOUR = (255, 220, 0)
+EDGE_SHARE = 12.0
+"""Per cent of the pixels that are drawn as edges."""
+
+
+def quality_pictures(reference: Volume, resampled: Volume) -> dict[str, np.ndarray]:
+    """Checkerboards and edge overlays through the middle of the reference, in three planes.
+
+    ``resampled`` is the other volume on the reference's grid. Names are like
+    ``axial-checkerboard`` (H, W) and ``axial-edges`` (H, W, 3); values uint8, pixels square.
+    In an edge overlay the reference's edges lie, in yellow, on the other volume.
+    """
+    one, two = (_bright(_isotropic(volume)) for volume in (reference, resampled))
+    pictures: dict[str, np.ndarray] = {}
+    for plane in PLANES:
+        first, second = (_middle_slice(volume, plane) for volume in (one, two))
+        pictures[f"{plane}-checkerboard"] = _checkerboard(first, second)
+        pictures[f"{plane}-edges"] = _edges_on(first, second)
+    return pictures
+
+
+def write_pictures(pictures: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
+    """Write each picture as PNG into an existing folder; returns the files."""
+    refuse_unwritable_folder(folder)
+    files = []
+    for name, pixels in pictures.items():
+        file = folder / f"{name}.png"
+        image = SimpleITK.GetImageFromArray(np.ascontiguousarray(pixels), isVector=pixels.ndim == 3)
+        SimpleITK.WriteImage(image, str(file))
+        files.append(file)
+    return files
+
+
+def _middle_slice(volume: Volume, plane: str) -> np.ndarray:
+    stack = slice_stack(volume.voxels, volume.direction_matrix, plane)
+    return stack[len(stack) // 2]
+
+
+def _isotropic(volume: Volume) -> Volume:
+    """On a grid of the same place and directions with voxels of one width."""
+    extent = np.array(volume.grid_shape[::-1]) * volume.spacing
+    width = max(float(min(volume.spacing)), float(extent.max()) / LONGEST_SIDE)
+    size = np.maximum(2, np.ceil(extent / width)).astype(int)
+    empty = np.broadcast_to(np.uint8(0), tuple(size[::-1].tolist()))
+    grid = Volume(empty, (width, width, width), volume.origin, volume.directions)
+    return resample(volume, grid)
+
+
+def _bright(volume: Volume) -> Volume:
+    """Grey values from 0 to 255 between two percentiles."""
+    voxels = volume.voxels.astype(np.float32)
+    voxels = np.nan_to_num(luminance(voxels) if volume.is_colour else voxels)
+    low, high = np.percentile(voxels, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
+    grey = ((voxels - low) / max(float(high - low), 1e-9)).clip(0, 1) * 255
+    return Volume(
+        grey.astype(np.uint8), volume.spacing, volume.origin, volume.directions, volume.modality
+    )
+
+
+def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    rows, columns = np.indices(first.shape)
+    side = max(1, max(first.shape) // SQUARES)
+    return np.where((rows // side + columns // side) % 2 == 0, first, second)
+
+
+def _edges_on(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    image = SimpleITK.GetImageFromArray(first.astype(np.float32))
+    slopes = SimpleITK.GetArrayFromImage(SimpleITK.GradientMagnitudeRecursiveGaussian(image, 1.5))
+    picture = np.repeat(second[:, :, np.newaxis], 3, axis=2)
+    picture[slopes > max(1.0, np.percentile(slopes, 100 - EDGE_SHARE))] = EDGE_COLOUR
+    return picture

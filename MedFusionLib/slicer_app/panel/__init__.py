@@ -1,0 +1,1 @@
+"""The module's panel: its sections, its rules and its words."""

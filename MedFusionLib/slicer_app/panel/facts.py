@@ -1,0 +1,62 @@
+"""What the panel's rules are about: the chosen volumes, the chosen options, the run in progress.
+
+Plain values, without Qt and without a scene.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from MedFusionLib.methods import DEFAULT_METHOD
+from MedFusionLib.slicer_app.panel.choices import AlignmentChoice, Colour
+
+
+@dataclass(frozen=True)
+class VolumeFacts:
+    """What the panel knows of a chosen volume."""
+
+    name: str
+    modality: str = "unknown"
+    modalitySource: str = "given"
+    modalityReason: str = ""
+    isColour: bool = False
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The chosen volumes and how they lie to each other (kinds of ``alignment.Overlap``)."""
+
+    reference: VolumeFacts | None = None
+    other: VolumeFacts | None = None
+    sameVolume: bool = False
+    overlapKind: str | None = None
+    overlapFraction: float = 0.0
+    outputIsInput: bool = False
+    outputIsColour: bool | None = None
+    """None for a new output volume."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """The chosen options, as far as rules hang on them."""
+
+    method: str = DEFAULT_METHOD
+    alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
+    hasTransform: bool = False
+    colour: Colour = Colour.AUTOMATIC
+    force: bool = False
+    torchInstalled: bool = True
+    deviceWarning: str | None = None
+
+
+@dataclass(frozen=True)
+class JobState:
+    """The run in progress. ``seconds`` since the first slice was done."""
+
+    running: bool = False
+    cancelling: bool = False
+    done: int = 0
+    total: int = 0
+    message: str = ""
+    doneAtStart: int = 0
+    seconds: float = 0.0

@@ -1,0 +1,113 @@
+"""From the parameter node and the nodes it names to plain values: what is chosen, what to fuse."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import slicer
+
+from MedFusionLib.slicer_app.panel.choices import AlignmentChoice
+from MedFusionLib.slicer_app.panel.facts import Inputs, Options
+from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
+from MedFusionLib.slicer_app.running.torch_setup import torchInstalled
+from MedFusionLib.slicer_app.scene.scene_facts import isColour, relation, volumeFacts
+
+
+class ChosenInputs:
+    """What the rules have to know of the chosen volumes, worked out only when one has changed."""
+
+    def __init__(self) -> None:
+        self._relation = _Remembered(relation)
+        self._referenceFacts = _Remembered(volumeFacts)
+        self._otherFacts = _Remembered(volumeFacts)
+
+    def __call__(self, parameters) -> Inputs:
+        """The inputs that the parameter node names now."""
+        reference, other = parameters.referenceVolume, parameters.otherVolume
+        output = parameters.outputVolume
+        found = self._relation(reference, other, chosenTransform(parameters))
+        return Inputs(
+            reference=self._referenceFacts(reference, parameters.referenceModality.value),
+            other=self._otherFacts(other, parameters.otherModality.value),
+            sameVolume=reference is not None and reference is other,
+            overlapKind=found.kind if found else None,
+            overlapFraction=found.fraction if found else 0.0,
+            outputIsInput=output is not None and output in (reference, other),
+            outputIsColour=None if output is None else isColour(output),
+        )
+
+
+def chosenOptions(parameters, deviceWarning: str | None) -> Options:
+    """The chosen options, as far as rules hang on them."""
+    return Options(
+        method=parameters.method,
+        alignment=parameters.alignment,
+        hasTransform=parameters.alignmentTransform is not None,
+        colour=parameters.colour,
+        force=parameters.force,
+        torchInstalled=torchInstalled(),
+        deviceWarning=deviceWarning,
+    )
+
+
+def chosenTransform(parameters):
+    """The transform node that lays the other volume on the reference, where one is asked for."""
+    chosen = parameters.alignment is AlignmentChoice.TRANSFORM
+    return parameters.alignmentTransform if chosen else None
+
+
+def chosenRequest(parameters) -> FusionRequest:
+    """The fusion that is chosen."""
+    chosen = parameters.alignment
+    options = {
+        "device": parameters.device,
+        "plane": parameters.plane.value,
+        "colour": parameters.colour.value,
+        "precision": parameters.precision,
+        "batch_size": parameters.batchSize or None,
+        "allow_nonfinite": parameters.allowNonfinite,
+        "force": parameters.force,
+    }
+    return FusionRequest(
+        referenceNode=parameters.referenceVolume,
+        otherNode=parameters.otherVolume,
+        outputNode=parameters.outputVolume,
+        method=parameters.method,
+        alignment="resample" if chosen is AlignmentChoice.TRANSFORM else chosen.value,
+        transformNode=chosenTransform(parameters),
+        modalities=(parameters.referenceModality.value, parameters.otherModality.value),
+        windows=(parameters.referenceWindow.value, parameters.otherWindow.value),
+        options=options,
+        score=parameters.score,
+    )
+
+
+class _Remembered:
+    """A function of nodes and plain values, computed again only when one of them has changed."""
+
+    def __init__(self, function: Callable) -> None:
+        self._function = function
+        self._key: object = None
+        self._value: Any = None
+
+    def __call__(self, *arguments):
+        key = tuple(_state(argument) for argument in arguments)
+        if key != self._key:
+            self._key, self._value = key, self._function(*arguments)
+        return self._value
+
+
+def _state(argument):
+    """What tells whether a node, its image or its place in the world has changed."""
+    if not isinstance(argument, slicer.vtkMRMLTransformableNode):
+        return argument
+    times = [argument.GetMTime()]
+    if argument.IsA("vtkMRMLVolumeNode") and argument.GetImageData() is not None:
+        times.append(argument.GetImageData().GetMTime())
+    node = argument
+    while (node := node.GetParentTransformNode()) is not None:
+        times.append(node.GetTransformToWorldMTime())
+    if argument.IsA("vtkMRMLTransformNode"):
+        times.append(argument.GetTransformToWorldMTime())
+    return (argument.GetID(), *times)

@@ -1,0 +1,49 @@
+"""What the user has chosen in the panel, kept in the scene and bound to the widgets by name."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTransformNode
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
+
+from MedFusionLib.methods import DEFAULT_METHOD, method_names
+from MedFusionLib.slicer_app.panel.choices import AlignmentChoice, Colour, Modality, Plane, Window
+
+
+@parameterNodeWrapper
+class MedFusionParameterNode:
+    """The panel's choices.
+
+    referenceVolume, otherVolume - the two volumes to fuse; the other may be a color volume.
+    referenceModality, otherModality - what they are, or found out.
+    referenceWindow, otherWindow - which stored values become black and white.
+    alignment - how the other volume comes onto the reference.
+    alignmentTransform - takes the other volume to the reference; used by AlignmentChoice.TRANSFORM.
+    method, device, plane, colour, precision, batchSize - how it is fused; batchSize 0 is automatic.
+    allowNonfinite, force, score - see MedFusionLib.fusion.fuse; score measures the result.
+    outputVolume - the fused volume, updated in place.
+    blendOpacity - of the fused volume over the reference.
+    pointerTransform - the pointer that the slice views follow.
+    """
+
+    referenceVolume: vtkMRMLScalarVolumeNode
+    otherVolume: vtkMRMLScalarVolumeNode
+    referenceModality: Modality = Modality.AUTOMATIC
+    otherModality: Modality = Modality.AUTOMATIC
+    referenceWindow: Window = Window.AUTOMATIC
+    otherWindow: Window = Window.AUTOMATIC
+    alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
+    alignmentTransform: vtkMRMLTransformNode
+    method: Annotated[str, Choice(list(method_names()))] = DEFAULT_METHOD
+    device: str = "auto"
+    plane: Plane = Plane.AXIAL
+    colour: Colour = Colour.AUTOMATIC
+    precision: Annotated[str, Choice(["auto", "float32", "bfloat16", "float16"])] = "auto"
+    batchSize: Annotated[int, WithinRange(0, 256)] = 0
+    allowNonfinite: bool = False
+    force: bool = False
+    score: bool = True
+    outputVolume: vtkMRMLScalarVolumeNode
+    blendOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
+    pointerTransform: vtkMRMLTransformNode

@@ -1,0 +1,129 @@
+"""The panel's section "Quality": metrics, registration quality, report and DICOM."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+import qt
+import slicer
+
+from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.slicer_app.scene.quality_nodes import (
+    metricsChart,
+    metricsTable,
+    metricsToolTip,
+    qualityText,
+    reportOf,
+)
+from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slicer_app.views import layouts as view_layouts
+
+
+class QualitySection:
+    """Shows how well a volume was fused, and takes it out of Slicer with its provenance."""
+
+    def __init__(self, ui, logic) -> None:
+        self.ui = ui
+        self.logic = logic
+        self._parameters = None
+        self._report: dict | None = None
+        self._fusedId: str | None = None
+        ui.showTableButton.connect("clicked()", self.onShowTableButton)
+        ui.showPlotButton.connect("clicked()", self.onShowPlotButton)
+        ui.saveReportButton.connect("clicked()", self.onSaveReportButton)
+        ui.exportDicomButton.connect("clicked()", self.onExportDicomButton)
+
+    def setParameters(self, parameters) -> None:
+        """Use another parameter node, or none while the scene closes."""
+        self._parameters = parameters
+
+    def setReport(self, fusedNode, report) -> None:
+        """A run has ended with this report."""
+        self._fusedId, self._report = fusedNode.GetID(), report
+
+    def forget(self) -> None:
+        """Forget the last run, whose nodes are gone."""
+        self._fusedId = self._report = None
+
+    @property
+    def report(self):
+        """The report of the chosen output: of the last run, else what its node carries."""
+        fusedNode = self._parameters.outputVolume if self._parameters else None
+        if fusedNode is None:
+            return None
+        if self._report is not None and fusedNode.GetID() == self._fusedId:
+            return self._report
+        return reportOf(fusedNode)
+
+    def refresh(self) -> None:
+        """Enable what the chosen output has."""
+        ui, report = self.ui, self.report
+        measured = bool(report and report.get("metrics"))
+        ui.showTableButton.enabled = ui.showPlotButton.enabled = measured
+        ui.saveReportButton.enabled = ui.exportDicomButton.enabled = report is not None
+        ui.qualityLabel.text = qualityText(report)
+        ui.qualityLabel.toolTip = metricsToolTip(report)
+
+    def onShowTableButton(self) -> None:
+        """Show the metrics in a table view."""
+        view_layouts.showTable(metricsTable(self._parameters.outputVolume, self.report))
+
+    def onShowPlotButton(self) -> None:
+        """Show the metrics of each slice in a plot view."""
+        view_layouts.showPlot(metricsChart(self._parameters.outputVolume, self.report))
+
+    def onSaveReportButton(self) -> None:
+        """Ask for a file and write the report there."""
+        filters = _("Web page (*.html)") + ";;" + _("JSON (*.json)")
+        chosen = qt.QFileDialog.getSaveFileName(
+            slicer.util.mainWindow(), _("Save report"), "MedFusion report.html", filters
+        )
+        if not chosen:
+            return
+        self.saveReport(Path(chosen))
+
+    def saveReport(self, path: Path) -> None:
+        """Write the report as a page (.html) or as JSON (.json)."""
+        self.logic.client.submit(
+            "save_report",
+            {},
+            onDone=lambda result: self._tell(_("Saved {path}.").format(path=path)),
+            onError=self._onError,
+            report=self.report,
+            path=str(path),
+        )
+
+    def onExportDicomButton(self) -> None:
+        """Ask for a folder and write a derived series into a new one there."""
+        chosen = qt.QFileDialog.getExistingDirectory(
+            slicer.util.mainWindow(), _("Folder for the DICOM series")
+        )
+        if not chosen:
+            return
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        with slicer.util.tryWithErrorDisplay(_("The series could not be exported.")):
+            self.exportDicom(Path(chosen) / f"MedFusion-{stamp}")
+
+    def exportDicom(self, folder: Path) -> None:
+        """Write the chosen output as a derived DICOM series into a new folder."""
+        self._tell(_("Exporting..."))
+        self.logic.exportDicom(
+            self._parameters.outputVolume,
+            self.report,
+            folder,
+            onDone=lambda result: self._tell(
+                _("Exported {count} images to {folder}.").format(
+                    count=len(result["files"]), folder=folder
+                )
+            ),
+            onError=self._onError,
+        )
+
+    def _tell(self, text: str) -> None:
+        self.ui.qualityLabel.text = text
+
+    def _onError(self, error: MedFusionError) -> None:
+        self._tell(str(error))
+        if not isinstance(error, Cancelled) and not slicer.app.testingEnabled():
+            slicer.util.errorDisplay(str(error))

@@ -1,0 +1,169 @@
+"""What the panel says of volumes, methods, progress and the pointer: from plain values to words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+from MedFusionLib.methods import METHODS
+from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, SAME_GRID
+from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, VolumeFacts
+from MedFusionLib.slicer_app.translation import _
+
+FUSING = "Fusing slices"
+"""The message with which ``MedFusionLib.fusion`` counts slices."""
+
+
+def relationText(inputs: Inputs) -> str:
+    """How the two volumes lie to each other, in one line."""
+    if inputs.overlapKind is None:
+        return ""
+    if inputs.overlapKind == SAME_GRID:
+        return _("Same grid.")
+    if inputs.overlapKind == NO_OVERLAP:
+        return _("No overlap.")
+    if inputs.overlapKind == DIFFERENT_FRAMES:
+        return _("No common space: align first.")
+    percent = round(100 * inputs.overlapFraction)
+    return _(
+        "Same space, other grid: will be resampled ({percent} % of the smaller volume overlaps)."
+    ).format(percent=percent)
+
+
+def modalityText(volume: VolumeFacts | None) -> str:
+    """Modality of a volume and where it is known from; nothing where the user has chosen it."""
+    if volume is None or volume.modalitySource == "given":
+        return ""
+    if volume.modality == "unknown":
+        return _("Unknown: choose it")
+    if volume.modalitySource == "guess":
+        return _("{modality}, {reason}").format(
+            modality=volume.modality, reason=volume.modalityReason
+        )
+    return _("from DICOM: {modality}").format(modality=volume.modality)
+
+
+def methodText(method: str) -> str:
+    """What a method does, and for which modalities it was made or trained."""
+    card = METHODS.get(method)
+    if card is None:
+        return ""
+    modalities = ", ".join(card.modalities)
+    made = (
+        _("Trained for MR with {modalities}.")
+        if card.kind == "learned"
+        else _("Not trained; for MR with {modalities}.")
+    )
+    return f"{_summaries().get(method, card.summary)} {made.format(modalities=modalities)}"
+
+
+@cache
+def _summaries() -> dict[str, str]:
+    """The methods' summaries once more, where Slicer's translators find them.
+
+    A method that is missing here is told in the words of its card.
+    """
+    return {
+        "average": _("Mean of the two sources: safe, low contrast."),
+        "maximum": _("Brighter of the two sources at each pixel: keeps bone and hot spots."),
+        "pyramid": _("Laplacian pyramid: the stronger detail of each scale over a chosen base."),
+        "guided-filter": _(
+            "Two-scale fusion with weights smoothed along edges by a guided filter."
+        ),
+        "asfe": _(
+            "Network that weighs both sources' detail over the brighter one, pixel by pixel."
+        ),
+        "dmfnet": _("DM-FNet: attention over the features of a denoising diffusion network."),
+        "live": _("Small network that has learned from asfe: for live preview and without a GPU."),
+    }
+
+
+def _stepText(message: str) -> str:
+    """The library's words for a step of the run, where Slicer's translators find them."""
+    known = {
+        "Aligning the volumes": _("Aligning the volumes"),
+        "Measuring the fused slices": _("Measuring the fused slices"),
+    }
+    return known.get(message, message)
+
+
+def progressText(job: JobState) -> str:
+    """Slices done, slices per second and time left; other steps by their name."""
+    if not job.running:
+        return ""
+    if job.cancelling:
+        return _("Cancelling...")
+    if job.total <= 0:
+        return _stepText(job.message) or _("Starting...")
+    if job.message != FUSING:
+        return _("{step}: {percent} %").format(
+            step=_stepText(job.message), percent=round(100 * job.done / job.total)
+        )
+    counted = _("{done} of {total} slices").format(done=job.done, total=job.total)
+    fused = job.done - job.doneAtStart
+    if job.seconds <= 0 or fused <= 0:
+        return counted
+    rate = fused / job.seconds
+    left = timeText((job.total - job.done) / rate)
+    return _("{counted}, {rate} slices/s, {left} left").format(
+        counted=counted, rate=f"{rate:.1f}", left=left
+    )
+
+
+def doneText(report: Mapping[str, Any]) -> str:
+    """How long the run that gave this report took, and where it ran."""
+    seconds, device = report["seconds"], report["device_title"]
+    fused = _("Done in {seconds} s on {device}.").format(
+        seconds=f"{seconds['total']:.1f}", device=device
+    )
+    if "measure" not in seconds:
+        return fused
+    return (
+        fused + " " + _("Measuring took {seconds} s.").format(seconds=f"{seconds['measure']:.1f}")
+    )
+
+
+def timeText(seconds: float) -> str:
+    """A duration as seconds below two minutes, else as minutes."""
+    if seconds < 120:
+        return _("{seconds} s").format(seconds=round(seconds))
+    return _("{minutes} min").format(minutes=round(seconds / 60))
+
+
+def notFollowedText() -> str:
+    """What stands for the tip's distance while no pointer is followed."""
+    return _("No pointer is followed.")
+
+
+def distanceText(distance: float | None) -> str:
+    """How far the pointer's tip is from the border of the fused volume (mm)."""
+    if distance is None:
+        return _("There is no volume to measure to.")
+    if distance < 0:
+        return _("{distance} mm outside the volume.").format(distance=f"{-distance:.1f}")
+    return _("Inside, {distance} mm from the border.").format(distance=f"{distance:.1f}")
+
+
+def previewText(plane: str, seconds: float, method: str, chosen: str, chosenPlane: str) -> str:
+    """What was previewed, and how it differs from what Apply would do."""
+    parts = [
+        _("{plane} slice fused in {milliseconds} ms by {method}.").format(
+            plane=plane.capitalize(), milliseconds=round(1000 * seconds), method=method
+        )
+    ]
+    if method != chosen:
+        parts.append(_("{chosen} is too slow to follow; Apply will use it.").format(chosen=chosen))
+    if plane != chosenPlane:
+        parts.append(_("Apply will fuse along the plane that is chosen above."))
+    return " ".join(parts)
+
+
+def deviceToolTip(torchVersion: str | None) -> str:
+    """What the choice of a device means, and which PyTorch offers them."""
+    meaning = _(
+        "Where the fusion runs. 'Automatic' takes the GPU with most free memory, else the CPU."
+    )
+    if torchVersion is None:
+        return meaning
+    return meaning + "\n" + _("PyTorch {version}").format(version=torchVersion)

@@ -1,0 +1,1 @@
+"""Fusing in a process of its own while Slicer stays alive."""

@@ -1,0 +1,1 @@
+"""Between MedFusion's values and the nodes of a MRML scene."""

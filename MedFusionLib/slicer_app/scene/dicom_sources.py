@@ -1,0 +1,41 @@
+"""What a derived DICOM series has to know of the scene's volumes that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from MedFusionLib.slicer_app.scene.mrml import volumeSeenInNode
+from MedFusionLib.slicer_app.scene.provenance import OTHER_ROLE, REFERENCE_ROLE, dicomMetadata
+from MedFusionLib.volumes.volume import Volume
+
+
+def exportRequest(
+    fusedNode, report: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, Volume], dict[str, Any]]:
+    """Volumes and values of the worker's request ``export_dicom``."""
+    values = {
+        "reference_metadata": sourceMetadata(fusedNode.GetNodeReference(REFERENCE_ROLE)),
+        "other_metadata": sourceMetadata(fusedNode.GetNodeReference(OTHER_ROLE)),
+        "report": dict(report),
+        "folder": str(folder),
+    }
+    return {"volume": volumeSeenInNode(fusedNode)}, values
+
+
+def sourceMetadata(volumeNode) -> dict[str, str]:
+    """DICOM identity and files of a volume node, as far as Slicer knows them."""
+    if volumeNode is None:
+        return {}
+    files = [slicer.dicomDatabase.fileForInstance(uid) for uid in _instances(volumeNode)]
+    found = [file for file in files if file]
+    return {**dicomMetadata(volumeNode), "source_files": "\n".join(found)}
+
+
+def _instances(volumeNode) -> list[str]:
+    if not getattr(slicer, "dicomDatabase", None):
+        return []
+    return (volumeNode.GetAttribute("DICOM.instanceUIDs") or "").split()

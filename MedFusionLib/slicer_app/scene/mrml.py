@@ -1,0 +1,200 @@
+"""Volumes between a MRML scene and MedFusion: the user's nodes in, the fused node out.
+
+The user's nodes are only read: never hardened, resampled or renamed. The fused node lies on the
+reference's grid under the reference's parent transform, so that it moves with the patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
+
+from MedFusionLib.fusion import REGISTERED, fuse
+from MedFusionLib.slicer_app.running.exchange import BYTES_PER_STEP
+from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry, setNodeGeometry
+from MedFusionLib.slicer_app.scene.node_checks import (
+    classFor,
+    refuseAlignmentOverTransform,
+    refuseOtherClass,
+    refuseOtherGrid,
+    refuseOutput,
+    refuseWhatIsNoImage,
+)
+from MedFusionLib.slicer_app.scene.provenance import placeUnderStudyOf, recordProvenance
+from MedFusionLib.slicer_app.scene.scene_facts import outline
+from MedFusionLib.slicer_app.scene.transforms import referenceToOtherTransform
+from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slices.painting import GREY_MAXIMUM
+from MedFusionLib.volumes.modality import with_modality
+from MedFusionLib.volumes.volume import Volume
+
+GREY_COLOUR_NODE_ID = "vtkMRMLColorTableNodeGrey"
+SCALAR_WINDOW_LEVEL = (float(GREY_MAXIMUM), GREY_MAXIMUM / 2)
+"""Shows the whole range of a fused scalar volume."""
+COLOUR_WINDOW_LEVEL = (255.0, 127.5)
+"""Shows each 8-bit colour as it is; any other window changes the hues."""
+
+
+def fuseNodes(
+    referenceNode,
+    otherNode,
+    outputNode=None,
+    *,
+    modalities=(None, None),
+    alignment="resample",
+    **options,
+):
+    """Fuse two volume nodes of one scene; the console's way into MedFusion.
+
+    ``modalities`` names those of the reference and the other (MR, CT, PET or SPECT) where the
+    nodes do not tell. ``alignment`` (none, resample, rigid, affine) and ``options`` (method,
+    device, colour, plane, ...) are those of ``MedFusionLib.fuse``; the parent transforms of both
+    nodes always count: a registration starts from where they put the volumes. Returns the fused
+    node (``outputNode`` updated in place, or a new one) and the report. Raises ``InputError`` or
+    ``GeometryError`` with a sentence, and leaves the scene as it was.
+    """
+    if outputNode is not None:
+        refuseOutput(outputNode, referenceNode, otherNode)
+    reference = volumeFromNode(referenceNode, modalities[0])
+    other = volumeFromNode(otherNode, modalities[1])
+    transform = referenceToOtherTransform(referenceNode, otherNode)
+    if transform is not None and alignment in REGISTERED:
+        options["initial"] = transform
+    elif transform is not None:
+        refuseAlignmentOverTransform(alignment)
+        alignment = transform
+    result = fuse(reference, other, alignment=alignment, **options)
+    node = fusedNodeFromVolume(result.volume, result.report, referenceNode, otherNode, outputNode)
+    return node, result.report
+
+
+def volumeFromNode(volumeNode, modality: str | None = None) -> Volume:
+    """The node's voxels (a copy) and geometry without its parent transforms.
+
+    The modality is the given one, else the DICOM one of the subject hierarchy, else a guess from
+    the node's name that ``metadata["modality_source"]`` calls a guess. Raises ``InputError`` for a
+    node that holds no image: empty, a label map, a tensor or displacement volume, a single slice.
+    """
+    seen = volumeSeenInNode(volumeNode, modality)
+    voxels = seen.voxels
+    # Files are read the same way: float32 holds every intensity a scanner delivers.
+    dtype = np.float32 if voxels.dtype == np.float64 else voxels.dtype
+    return replace(seen, voxels=voxels.astype(dtype, copy=True))
+
+
+def volumeSeenInNode(volumeNode, modality: str | None = None) -> Volume:
+    """As ``volumeFromNode``, but with the node's own voxels, which cannot be written through it.
+
+    Costs nothing, whatever the size; a change of the node shows in the volume.
+    """
+    refuseWhatIsNoImage(volumeNode)
+    name = volumeNode.GetName() or ""
+    known = outline(volumeNode)
+    metadata = {"source": name, **known.metadata}
+    voxels = slicer.util.arrayFromVolume(volumeNode)
+    voxels = voxels[..., :3] if voxels.ndim == 4 else voxels.view()
+    voxels.flags.writeable = False
+    return replace(with_modality(replace(known, metadata=metadata), modality, name), voxels=voxels)
+
+
+def addVolumeNode(scene, volume: Volume, name: str):
+    """Add a volume to a scene as a new node with a display node, and return the node."""
+    node = scene.AddNewNodeByClass(classFor(volume), name)
+    _setImage(node, imageOf(volume.voxels))
+    setNodeGeometry(node, volume.spacing, volume.origin, volume.directions)
+    node.CreateDefaultDisplayNodes()
+    return node
+
+
+def fusedNodeFromVolume(
+    volume: Volume,
+    report: Mapping[str, Any],
+    referenceNode,
+    otherNode,
+    outputNode=None,
+    transformNode=None,
+    image=None,
+):
+    """Show a fused volume in the reference's scene: in ``outputNode``, or else in a new node.
+
+    The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
+    window, the provenance of ``report`` and references to the nodes it was made from;
+    ``transformNode`` is the one that laid the other volume on the reference, by default the
+    other's parent. ``image`` holds the voxels already, where ``imageInSteps`` has made it. An
+    updated node keeps its ID and tells its observers once. Raises
+    ``InputError``, with the scene untouched, when the volume or the output node does not fit.
+    """
+    refuseOtherGrid(volume, referenceNode)
+    if outputNode is not None:
+        refuseOutput(outputNode, referenceNode, otherNode)
+        refuseOtherClass(outputNode, volume)
+    else:
+        name = _("{reference} + {other} fused").format(
+            reference=referenceNode.GetName(), other=otherNode.GetName()
+        )
+        scene = referenceNode.GetScene()
+        outputNode = scene.AddNewNodeByClass(classFor(volume), scene.GenerateUniqueName(name))
+    wasModifying = outputNode.StartModify()
+    try:
+        # The window first: an image without a fixed one is searched through for a good one.
+        showWholeRange(outputNode, volume)
+        _setImage(outputNode, image or imageOf(volume.voxels))
+        copyNodeGeometry(referenceNode, outputNode)
+        outputNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
+        recordProvenance(outputNode, report, referenceNode, otherNode, transformNode)
+    finally:
+        outputNode.EndModify(wasModifying)
+    placeUnderStudyOf(referenceNode, outputNode)
+    return outputNode
+
+
+def showWholeRange(volumeNode, volume: Volume) -> None:
+    """Show a fused volume in grey, or in its own colours, with a window that never moves."""
+    if volumeNode.GetDisplayNode() is None:
+        volumeNode.CreateDefaultDisplayNodes()
+    displayNode = volumeNode.GetDisplayNode()
+    displayNode.SetAndObserveColorNodeID(GREY_COLOUR_NODE_ID)
+    displayNode.AutoWindowLevelOff()
+    displayNode.SetWindowLevel(*(COLOUR_WINDOW_LEVEL if volume.is_colour else SCALAR_WINDOW_LEVEL))
+
+
+def imageInSteps(voxels: np.ndarray) -> Generator[None, None, vtk.vtkImageData]:
+    """Copy voxels, (K, J, I) or (K, J, I, 3), into an image of VTK, a few layers with each step.
+
+    The iteration's return value is the image. A large volume takes longer to copy than an
+    interface may stand still.
+    """
+    image = vtk.vtkImageData()
+    image.SetDimensions(*reversed(voxels.shape[:3]))
+    components = voxels.shape[3] if voxels.ndim == 4 else 1
+    image.AllocateScalars(get_vtk_array_type(voxels.dtype), components)
+    target = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(voxels.shape)
+    layers = max(1, BYTES_PER_STEP // max(1, voxels[0].nbytes))
+    for first in range(0, len(voxels), layers):
+        target[first : first + layers] = voxels[first : first + layers]
+        yield
+    return image
+
+
+def imageOf(voxels: np.ndarray) -> vtk.vtkImageData:
+    """The image of ``imageInSteps`` at once."""
+    steps = imageInSteps(voxels)
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+
+
+def _setImage(volumeNode, image: vtk.vtkImageData) -> None:
+    """A new image at once, so that no observer ever sees half of the old one."""
+    volumeNode.SetAndObserveImageData(image)
+    volumeNode.StorableModified()
+    if image.GetNumberOfScalarComponents() == 3:
+        volumeNode.SetVoxelVectorType(slicer.vtkMRMLVolumeNode.VoxelVectorTypeColorRGB)

@@ -1,0 +1,127 @@
+"""What cannot be fused or written to, refused with a sentence before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import slicer
+
+from MedFusionLib.errors import GeometryError, InputError
+from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
+from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.volumes.volume import Volume
+
+SCALAR_CLASS = "vtkMRMLScalarVolumeNode"
+COLOUR_CLASS = "vtkMRMLVectorVolumeNode"
+
+
+def classFor(volume: Volume) -> str:
+    """The class of node that holds such a volume."""
+    return COLOUR_CLASS if volume.is_colour else SCALAR_CLASS
+
+
+def refuseWhatIsNoImage(volumeNode) -> None:
+    """Raises ``InputError`` for a node that holds no image: empty, labels, tensors, one slice."""
+    name = volumeNode.GetName()
+    if volumeNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
+        raise InputError(
+            _("'{name}' is no image ({kind}). Choose a scalar or a color volume.").format(
+                name=name, kind=volumeNode.GetNodeTagName()
+            )
+        )
+    image = volumeNode.GetImageData()
+    if image is None or image.GetPointData().GetScalars() is None:
+        raise InputError(
+            _("The volume '{name}' holds no voxels. Load its image first.").format(name=name)
+        )
+    if min(image.GetDimensions()) < 2:
+        raise InputError(
+            _(
+                "The volume '{name}' is a single slice ({size}). MedFusion needs at least two "
+                "slices along each axis."
+            ).format(name=name, size=_sizeText(image.GetDimensions()))
+        )
+    _refuseComponents(volumeNode, image.GetNumberOfScalarComponents())
+
+
+def _refuseComponents(volumeNode, components: int) -> None:
+    spatial = (
+        slicer.vtkMRMLVolumeNode.VoxelVectorTypeSpatial,
+        slicer.vtkMRMLVolumeNode.VoxelVectorTypeSpatialCovariant,
+    )
+    expected = (3, 4) if volumeNode.GetClassName() == COLOUR_CLASS else (1,)
+    if components not in expected or volumeNode.GetVoxelVectorType() in spatial:
+        raise InputError(
+            _(
+                "The volume '{name}' holds {count} values per voxel that are neither an intensity "
+                "nor a color. Choose a scalar or an RGB volume."
+            ).format(name=volumeNode.GetName(), count=components)
+        )
+
+
+def refuseAlignmentOverTransform(alignment: str) -> None:
+    """Raises ``GeometryError`` where parent transforms lie between and would be passed over."""
+    if alignment != "resample":
+        raise GeometryError(
+            _(
+                "The two volumes have different parent transforms, which the alignment "
+                "'{alignment}' would pass over. Use 'resample' or a registration, or put both "
+                "volumes under the same transform."
+            ).format(alignment=alignment)
+        )
+
+
+def refuseOutput(outputNode, referenceNode, otherNode) -> None:
+    """Raises ``InputError`` for an output that would overwrite an input, or holds no image."""
+    name = outputNode.GetName()
+    if outputNode in (referenceNode, otherNode):
+        raise InputError(
+            _(
+                "The output '{name}' is one of the two inputs, which would be lost. Choose another "
+                "output volume, or none for a new one."
+            ).format(name=name)
+        )
+    if outputNode.GetScene() is not referenceNode.GetScene():
+        raise InputError(
+            _("The output '{name}' is not in the reference's scene. Choose another.").format(
+                name=name
+            )
+        )
+    if outputNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
+        raise InputError(
+            _("The output '{name}' is no scalar or color volume. Choose another.").format(name=name)
+        )
+
+
+def refuseOtherClass(outputNode, volume: Volume) -> None:
+    """Raises ``InputError`` for a grayscale output of a color volume, or the reverse."""
+    if outputNode.GetClassName() != classFor(volume):
+        sentence = (
+            _(
+                "The fused volume is in color, but the output '{name}' can only be grayscale. "
+                "Choose another output volume, or none for a new one."
+            )
+            if volume.is_colour
+            else _(
+                "The fused volume is grayscale, but the output '{name}' can only be in color. "
+                "Choose another output volume, or none for a new one."
+            )
+        )
+        raise InputError(sentence.format(name=outputNode.GetName()))
+
+
+def refuseOtherGrid(volume: Volume, referenceNode) -> None:
+    """Raises ``InputError`` when the reference no longer has the grid of the fused volume."""
+    shape = tuple(reversed(referenceNode.GetImageData().GetDimensions()))
+    geometry = (volume.spacing, volume.origin, tuple(volume.directions))
+    if volume.grid_shape != shape or geometry != nodeGeometry(referenceNode):
+        raise InputError(
+            _(
+                "The fused volume does not lie on the grid of '{name}'. The reference was changed "
+                "or replaced since the fusion began: fuse again."
+            ).format(name=referenceNode.GetName())
+        )
+
+
+def _sizeText(dimensions: Sequence[int]) -> str:
+    return "×".join(str(count) for count in dimensions)

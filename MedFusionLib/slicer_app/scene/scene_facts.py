@@ -1,0 +1,147 @@
+"""What the panel has to know of the nodes that are chosen, without copying a voxel."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import slicer
+import vtk
+
+from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, Overlap, describe_overlap
+from MedFusionLib.registration.transforms import matrix_of
+from MedFusionLib.slicer_app.panel.facts import VolumeFacts
+from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
+from MedFusionLib.slicer_app.scene.provenance import dicomMetadata
+from MedFusionLib.slicer_app.scene.transforms import referenceToOtherTransform
+from MedFusionLib.volumes.modality import with_modality
+from MedFusionLib.volumes.volume import Volume
+
+SAMPLES_PER_AXIS = 64
+
+
+def hasImage(volumeNode) -> bool:
+    """Whether a node is there and holds voxels."""
+    return volumeNode is not None and volumeNode.GetImageData() is not None
+
+
+def volumeFacts(volumeNode, modality: str | None) -> VolumeFacts | None:
+    """Name and modality of a node, the given one or what DICOM, name or values tell."""
+    if not hasImage(volumeNode):
+        return None
+    volume = with_modality(outline(volumeNode), modality, volumeNode.GetName() or "")
+    return VolumeFacts(
+        name=volumeNode.GetName() or "",
+        modality=volume.modality,
+        modalitySource=volume.metadata["modality_source"],
+        modalityReason=volume.metadata["modality_reason"],
+        isColour=isColour(volumeNode),
+    )
+
+
+def isColour(volumeNode) -> bool:
+    """Whether a volume node is for colors."""
+    return volumeNode.IsA("vtkMRMLVectorVolumeNode")
+
+
+def outline(volumeNode) -> Volume:
+    """The node's grid and metadata as a Volume; its voxels all show the smallest sampled value."""
+    spacing, origin, directions = nodeGeometry(volumeNode)
+    shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
+    # One value seen through a broadcast: no memory, whatever the size.
+    voxels = np.broadcast_to(np.float32(_smallestSample(volumeNode)), shape)
+    return Volume(voxels, spacing, origin, directions, metadata=dicomMetadata(volumeNode))
+
+
+def _smallestSample(volumeNode) -> float:
+    """The smallest value on a coarse lattice of voxels, NaN left out.
+
+    It only serves to tell CT by the air around the patient, which no such lattice misses. All
+    voxels of a large volume take half a second, in which the interface would stand still.
+    """
+    voxels = slicer.util.arrayFromVolume(volumeNode)
+    lattice = tuple(slice(None, None, -(-count // SAMPLES_PER_AXIS)) for count in voxels.shape[:3])
+    return float(np.fmin.reduce(voxels[lattice], axis=None))
+
+
+def placedOther(otherNode, transformNode):
+    """The other node as if it stood under ``transformNode``; itself without one.
+
+    So an existing transform means what it means in Slicer's Transforms module: what takes the
+    other volume to the reference when it is applied to it.
+    """
+    if transformNode is None:
+        return otherNode
+    return SimpleNamespace(GetParentTransformNode=lambda: transformNode)
+
+
+def betweenNodes(referenceNode, otherNode, transformNode=None):
+    """SimpleITK transform from the reference's own space to the other's own, None for none."""
+    return referenceToOtherTransform(referenceNode, placedOther(otherNode, transformNode))
+
+
+def relation(referenceNode, otherNode, transformNode=None) -> Overlap | None:
+    """How two volume nodes lie to each other in the world; None while one is missing."""
+    if not hasImage(referenceNode) or not hasImage(otherNode):
+        return None
+    parents = (referenceNode.GetParentTransformNode(), otherNode.GetParentTransformNode())
+    if transformNode is not None:
+        parents = (parents[0], transformNode)
+    if all(parent is None or parent.IsTransformToWorldLinear() for parent in parents):
+        transform = betweenNodes(referenceNode, otherNode, transformNode)
+        return describe_overlap(outline(referenceNode), _moved(outline(otherNode), transform))
+    # Sampling a non-linear transform takes longer than a line of text is worth.
+    return _boundsOverlap(referenceNode, otherNode, parents)
+
+
+def _moved(other: Volume, transform) -> Volume:
+    """The other volume's grid in the reference's space, by a linear transform (reference to other).
+
+    Comparing two grids is fast; taking thousands of points through a transform is not.
+    """
+    if transform is None:
+        return other
+    affine = np.linalg.inv(matrix_of(transform)) @ other.affine_lps
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    return Volume(
+        other.voxels,
+        tuple(spacing.tolist()),
+        tuple(affine[:3, 3].tolist()),
+        tuple((affine[:3, :3] / spacing).ravel().tolist()),
+        # What lies between the spaces is known, so their names no longer matter.
+        metadata={},
+    )
+
+
+def _boundsOverlap(referenceNode, otherNode, parents) -> Overlap:
+    boxes = [
+        _worldBox(node, parent)
+        for node, parent in zip((referenceNode, otherNode), parents, strict=True)
+    ]
+    low = np.maximum(boxes[0][0], boxes[1][0])
+    high = np.minimum(boxes[0][1], boxes[1][1])
+    if (high <= low).any():
+        return Overlap(NO_OVERLAP, 0.0, "")
+    smaller = min(float(np.prod(box[1] - box[0])) for box in boxes)
+    return Overlap(OTHER_GRID, float(np.prod(high - low)) / smaller, "")
+
+
+def _worldBox(volumeNode, parent) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest world coordinates (RAS, mm) of the corners of a volume."""
+    ijkToRas = vtk.vtkMatrix4x4()
+    volumeNode.GetIJKToRASMatrix(ijkToRas)
+    toWorld = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(parent, None, toWorld)
+    last = np.array(volumeNode.GetImageData().GetDimensions()) - 0.5
+    corners = np.stack(np.meshgrid(*[(-0.5, end) for end in last]), axis=-1).reshape(-1, 3)
+    points = np.array(
+        [toWorld.TransformPoint(ijkToRas.MultiplyPoint([*corner, 1])[:3]) for corner in corners]
+    )
+    return points.min(axis=0), points.max(axis=0)
+
+
+def displayedWindow(volumeNode) -> tuple[float, float]:
+    """Low and high stored value of the window with which a volume is displayed."""
+    displayNode = volumeNode.GetScalarVolumeDisplayNode()
+    level, width = displayNode.GetLevel(), displayNode.GetWindow()
+    return level - width / 2, level + width / 2

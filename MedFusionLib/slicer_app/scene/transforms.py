@@ -1,0 +1,179 @@
+"""Parent transforms of two volume nodes as one SimpleITK transform between their own spaces.
+
+Slicer places a voxel in the world through IJKToRAS and then through the node's parent transforms.
+A ``Volume`` carries IJKToRAS alone, so whatever the parents do differently to the two volumes has
+to reach the resampling as a transform.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+import slicer
+import vtk
+from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
+
+from MedFusionLib.errors import GeometryError
+from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP, nodeGeometry
+from MedFusionLib.slicer_app.translation import _
+
+if TYPE_CHECKING:
+    import SimpleITK
+
+FIELD_TOLERANCE = 0.05
+"""Largest error of a sampled non-linear transform, as a share of the reference's finest spacing."""
+COARSEST_SAMPLING = 8.0
+"""Distance in mm between samples of a non-linear transform, before the error asks for less."""
+
+
+def referenceToOtherTransform(referenceNode, otherNode) -> SimpleITK.Transform | None:
+    """Transform that takes points of the reference's own space to the other's own space.
+
+    Both spaces are LPS in mm, without the parent transforms, as ``volumeFromNode`` gives the two
+    volumes; the direction of the mapping is the one that resampling the other volume onto the
+    reference's grid needs. Linear chains of parents become an ``AffineTransform``; all others
+    become a ``DisplacementFieldTransform`` over the reference's grid, with an error there below
+    ``FIELD_TOLERANCE``. ``None`` when both nodes have the same parent, so that nothing is between
+    them. The nodes are only read. Raises ``GeometryError`` when a non-linear transform has to be
+    inverted and folds space, so that it has no inverse.
+    """
+    referenceParent = referenceNode.GetParentTransformNode()
+    otherParent = otherNode.GetParentTransformNode()
+    if referenceParent is otherParent:
+        return None
+    toOther = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(referenceParent, otherParent, toOther)
+    linear = vtk.vtkTransform()
+    if slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(toOther, linear):
+        return _affineTransform(linear.GetMatrix())
+    with _refusedFailures(toOther):
+        return _sampledTransform(toOther, referenceNode)
+
+
+@contextmanager
+def _refusedFailures(toOther: vtk.vtkGeneralTransform) -> Iterator[None]:
+    """Turns what VTK merely warns of, an inversion that found no point, into an error."""
+    failures: list[str] = []
+    parts = vtk.vtkCollection()
+    slicer.vtkMRMLTransformNode.FlattenGeneralTransform(parts, toOther)
+    transforms = [parts.GetItemAsObject(index) for index in range(parts.GetNumberOfItems())]
+    tags = [
+        transform.AddObserver(vtk.vtkCommand.WarningEvent, lambda *event: failures.append("warned"))
+        for transform in transforms
+    ]
+    try:
+        yield
+    finally:
+        for transform, tag in zip(transforms, tags, strict=True):
+            transform.RemoveObserver(tag)
+    if failures:
+        raise GeometryError(
+            _(
+                "The non-linear transform between the two volumes folds space and cannot be "
+                "inverted. Use a smoother transform, or harden its inverse onto a copy of the "
+                "other volume."
+            )
+        )
+
+
+def _affineTransform(matrixRas: vtk.vtkMatrix4x4) -> SimpleITK.AffineTransform:
+    import SimpleITK
+
+    matrix = slicer.util.arrayFromVTKMatrix(matrixRas)
+    matrix = RAS_LPS_FLIP @ matrix @ RAS_LPS_FLIP
+    transform = SimpleITK.AffineTransform(3)
+    transform.SetMatrix(matrix[:3, :3].ravel().tolist())
+    transform.SetTranslation(matrix[:3, 3].tolist())
+    return transform
+
+
+def _sampledTransform(toOther: vtk.vtkGeneralTransform, referenceNode):
+    """The transform as a displacement field, sampled as finely as its own curvature asks."""
+    affineLps, spacing, shape = _referenceGrid(referenceNode)
+    distance = COARSEST_SAMPLING
+    while True:
+        strides = np.maximum(1, np.floor(distance / spacing)).astype(int)
+        field = _sampledPoints(toOther, affineLps, _sampleIndices(shape, strides))
+        error = _interpolationError(toOther, affineLps, shape, strides, field)
+        if strides.max() == 1 or error <= FIELD_TOLERANCE * spacing.min():
+            return _displacementFieldTransform(field, affineLps, spacing, shape, strides)
+        distance /= 2
+
+
+def _referenceGrid(referenceNode) -> tuple[np.ndarray, np.ndarray, tuple[int, int, int]]:
+    """Affine IJK → LPS (4, 4), spacing (3,) in mm and number of voxels along I, J, K."""
+    spacing, origin, directions = nodeGeometry(referenceNode)
+    affine = np.eye(4)
+    affine[:3, :3] = np.reshape(directions, (3, 3)) * spacing
+    affine[:3, 3] = origin
+    return affine, np.asarray(spacing), referenceNode.GetImageData().GetDimensions()
+
+
+def _sampleIndices(shape, strides) -> list[np.ndarray]:
+    """Voxel indices of the samples along I, J, K: the whole grid and one sample around it.
+
+    A displacement field is zero outside its samples, so they must reach past the outermost voxel.
+    """
+    return [
+        np.arange(-stride, count - 1 + 2 * stride, stride, dtype=float)
+        for count, stride in zip(shape, strides, strict=True)
+    ]
+
+
+def _sampledPoints(toOther, affineLps: np.ndarray, indices: list[np.ndarray]) -> np.ndarray:
+    """Points of the other's space, LPS in mm, (K, J, I, 3), for the given voxel indices."""
+    i, j, k = indices
+    field = np.empty((len(k), len(j), len(i), 3))
+    plane = np.stack(np.meshgrid(i, j, indexing="xy"), axis=-1).reshape(-1, 2)
+    for number, depth in enumerate(k):
+        voxels = np.column_stack([plane, np.full(len(plane), depth), np.ones(len(plane))])
+        field[number] = _mapped(toOther, voxels @ affineLps.T).reshape(len(j), len(i), 3)
+    return field
+
+
+def _mapped(toOther, pointsLps: np.ndarray) -> np.ndarray:
+    """Points (n, 4) through a VTK transform, which lives in RAS; result (n, 3), LPS."""
+    source, target = vtk.vtkPoints(), vtk.vtkPoints()
+    target.SetDataTypeToDouble()
+    source.SetData(numpy_to_vtk(np.ascontiguousarray((pointsLps @ RAS_LPS_FLIP)[:, :3])))
+    toOther.TransformPoints(source, target)
+    return vtk_to_numpy(target.GetData()) @ RAS_LPS_FLIP[:3, :3]
+
+
+def _interpolationError(toOther, affineLps, shape, strides, field: np.ndarray) -> float:
+    """Largest distance in mm, at the middle of each cell of samples, from the exact transform.
+
+    There linear interpolation, the mean of the cell's corners, is farthest from a smooth curve.
+    """
+    middles = [
+        samples[:-1] + stride / 2
+        for samples, stride in zip(_sampleIndices(shape, strides), strides, strict=True)
+    ]
+    exact = _sampledPoints(toOther, affineLps, middles)
+    pairs = [(slice(None, -1), slice(1, None))] * 3
+    corners = sum(field[corner] for corner in itertools.product(*pairs))
+    return float(np.linalg.norm(corners / 8 - exact, axis=-1).max())
+
+
+def _displacementFieldTransform(field, affineLps, spacing, shape, strides):
+    import SimpleITK
+
+    indices = _sampleIndices(shape, strides)
+    identity = _gridPoints(affineLps, indices)
+    image = SimpleITK.GetImageFromArray(field - identity, isVector=True)
+    first = affineLps @ [*(samples[0] for samples in indices), 1.0]
+    image.SetOrigin(first[:3].tolist())
+    image.SetSpacing((spacing * strides).tolist())
+    image.SetDirection((affineLps[:3, :3] / spacing).ravel().tolist())
+    return SimpleITK.DisplacementFieldTransform(image)
+
+
+def _gridPoints(affineLps: np.ndarray, indices: list[np.ndarray]) -> np.ndarray:
+    """Points (K, J, I, 3), LPS in mm, of the given voxel indices."""
+    i, j, k = indices
+    point = affineLps[:3, 3] + k[:, None, None, None] * affineLps[:3, 2]
+    return point + j[:, None, None] * affineLps[:3, 1] + i[:, None] * affineLps[:3, 0]

@@ -1,0 +1,1 @@
+"""Slicer's slice and 3D views: comparing, blending, navigating, previewing."""

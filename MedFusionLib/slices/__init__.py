@@ -1,0 +1,1 @@
+"""Volumes as stacks of slices: planes, intensity windows and colours."""

@@ -1,0 +1,1 @@
+"""Volumes: the value, and its way from and to files."""

@@ -1,0 +1,1 @@
+"""The child process that fuses for Slicer's panel."""

@@ -1,0 +1,220 @@
+"""What the worker process can do, one method per request of ``worker_protocol``.
+
+Each takes the request, a ``progress`` and a ``cancel`` function, and returns the plain values of
+its result. torch, SimpleITK and the networks are imported by the first request that needs them and
+stay loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from MedFusionLib.errors import Cancelled
+from MedFusionLib.version import __version__
+from MedFusionLib.volumes.volume import Volume
+from MedFusionLib.worker.protocol import (
+    ProtocolError,
+    encode,
+    open_transform,
+    open_volume,
+    save_transform,
+    save_volume,
+)
+
+Request = Mapping[str, Any]
+Progress = Callable[[int, int, str], None]
+Cancel = Callable[[], bool]
+
+
+class Tasks:
+    """The worker's requests over the files of one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._preview_key: Any = None
+        self._preview: Any = None
+        self._method: Any = None
+        self._unpictured: tuple[Volume, Volume, dict[str, Any]] | None = None
+        self._pictures: dict[str, Any] | None = None
+        self._pictured: Any = None
+        """The report, as a client gives it back, of the fusion that was pictured."""
+
+    def run(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        """The result of one request; ``ProtocolError`` for one that there is not."""
+        tasks = {
+            "describe": self._describe,
+            "fuse": self._fuse,
+            "preview": self._preview_slice,
+            "save_report": self._save_report,
+            "export_dicom": self._export_dicom,
+        }
+        if request.get("do") not in tasks:
+            raise ProtocolError(f"The fusion process does not know '{request.get('do')}'.")
+        return tasks[request["do"]](request, progress, cancel)
+
+    def draw_pictures(self) -> None:
+        """Draw what a report of the last fusion would show, whether one is asked for or not.
+
+        Done after the answer, so that nobody waits for it, and before the next request, so that
+        the volumes need not be kept.
+        """
+        if self._unpictured is None:
+            return
+        from MedFusionLib.registration.pictures import quality_pictures
+
+        (reference, aligned_other, report), self._unpictured = self._unpictured, None
+        self._pictures = quality_pictures(reference, aligned_other)
+        self._pictured = json.loads(encode({"report": report}))["report"]
+
+    def _describe(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        if find_spec("torch") is None:
+            return {"version": __version__, "torch": None, "devices": [], "warning": None}
+        import torch
+
+        from MedFusionLib.computing.device import available_devices
+
+        devices = [
+            {"name": str(found.device), "label": found.title} for found in available_devices()
+        ]
+        return {
+            "version": __version__,
+            "torch": torch.__version__,
+            "devices": devices,
+            "warning": None if len(devices) > 1 else _unused_gpu(torch.__version__),
+        }
+
+    def _fuse(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.fusion import REGISTERED, fuse
+
+        reference, other = self._volume(request["reference"]), self._volume(request["other"])
+        options = dict(request["options"])
+        transform = open_transform(request.get("transform"), self._folder)
+        if transform is not None:
+            registered = options.get("alignment") in REGISTERED
+            options["initial" if registered else "alignment"] = transform
+        options["method"], options["device"] = self._loaded_method(options)
+        result = fuse(reference, other, **options, progress=progress, cancel=cancel)
+        report = dict(result.report)
+        if request.get("score"):
+            self._measure(reference, result, report, progress, cancel)
+        self._unpictured = (reference, result.aligned_other, report)
+        return {
+            "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
+            "report": report,
+            "transform": save_transform(
+                result.transform, self._folder, f"transform-{request['id']}.h5"
+            ),
+        }
+
+    def _loaded_method(self, options: dict[str, Any]) -> tuple[Any, str]:
+        """The method, built once for as long as the same one is asked for, and its device."""
+        from MedFusionLib.computing.device import choose_device
+        from MedFusionLib.methods import DEFAULT_METHOD, create_method
+
+        device = str(choose_device(options.get("device", "auto")).device)
+        name = options.get("method", DEFAULT_METHOD)
+        method_options = dict(options.get("method_options") or {})
+        key = (name, device, method_options)
+        if self._method is None or self._method[0] != key:
+            # The old network goes first: two large ones may not fit side by side.
+            self._method = self._preview = None
+            self._method = (key, create_method(name, device, **method_options))
+        return self._method[1], device
+
+    def _preview_slice(
+        self, request: Request, progress: Progress, cancel: Cancel
+    ) -> dict[str, Any]:
+        from MedFusionLib.preview import SlicePreview
+
+        key = {name: request.get(name) for name in ("reference", "other", "transform", "options")}
+        if self._preview is None or key != self._preview_key:
+            options = dict(request["options"])
+            method, options["device"] = self._loaded_method(options)
+            self._preview = SlicePreview(
+                self._volume(request["reference"]),
+                self._volume(request["other"]),
+                open_transform(request.get("transform"), self._folder),
+                method,
+                options,
+            )
+            self._preview_key = key
+        begin = time.perf_counter()
+        layer, index = self._preview.at(tuple(request["point"]))
+        return {
+            "seconds": time.perf_counter() - begin,
+            "volume": save_volume(layer, self._folder, f"preview-{request['id']}.npy"),
+            "index": index,
+        }
+
+    @staticmethod
+    def _measure(
+        reference: Volume, result: Any, report: dict[str, Any], progress: Progress, cancel: Cancel
+    ) -> None:
+        """Add the metrics to the report; a package they need and Slicer lacks is only told."""
+        try:
+            from MedFusionLib.evaluation.reports.fusion_report import score_fusion
+        except ImportError as error:
+            missing = f"The quality was not measured: {error}."
+            report["warnings"] = [*report["warnings"], missing]
+            return
+
+        def measured(done: int, total: int) -> None:
+            if cancel():
+                raise Cancelled("The run was cancelled; nothing was changed.")
+            progress(done, total, "Measuring the fused slices")
+
+        begin = time.perf_counter()
+        progress(0, 0, "Measuring the fused slices")
+        aligned = result.aligned_other
+        report["metrics"] = score_fusion(reference, aligned, result.volume, report, measured)
+        report["seconds"] = {**report["seconds"], "measure": time.perf_counter() - begin}
+
+    def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.evaluation.reports.fusion_report import write_report
+
+        report = request["report"]
+        # An older report's volumes may be gone; pictures of other ones would mislead.
+        pictures = self._pictures if report == self._pictured else None
+        write_report(report, Path(request["path"]), pictures)
+        return {}
+
+    def _export_dicom(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.volumes.dicom_export import export_dicom
+
+        files = export_dicom(
+            self._volume(request["volume"]),
+            request["reference_metadata"],
+            request["report"],
+            request["folder"],
+            request.get("other_metadata"),
+        )
+        return {"files": [str(file) for file in files]}
+
+    def _volume(self, message: Request) -> Volume:
+        return open_volume(message, self._folder)
+
+
+def _unused_gpu(torch_version: str) -> str | None:
+    """A sentence when this machine has an NVIDIA GPU although torch sees none."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    try:
+        listed = subprocess.run(
+            [program, "-L"], capture_output=True, text=True, timeout=10, check=True
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    if not listed.startswith("GPU"):
+        return None
+    return (
+        f"This computer has an NVIDIA GPU, but the installed PyTorch ({torch_version}) cannot use "
+        "it, so fusion runs on the CPU. Reinstall PyTorch with CUDA in the module PyTorch Utils."
+    )
