@@ -17,6 +17,7 @@ lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # The leader board and the benchmark again, and docs/RESULTS.md from their JSON.
 results: $(VENV)/test.stamp

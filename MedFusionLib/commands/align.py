@@ -68,8 +68,9 @@ def align_command(
 
 
 def _check_outputs(output: Path, transform_out: Path | None, pictures: Path | None) -> None:
+    from MedFusionLib.outputs import refuse_unwritable_folder
     from MedFusionLib.registration.transforms import check_transform_path
-    from MedFusionLib.volumes.files import check_writable, refuse_unwritable_folder
+    from MedFusionLib.volumes.files import check_writable
 
     check_writable(output)
     if transform_out is not None:

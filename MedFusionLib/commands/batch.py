@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import interrupts_held, progress_bar, say, write_text
+from MedFusionLib.commands.common import interrupts_held, progress_bar, say
+from MedFusionLib.outputs import write_text
 
 if TYPE_CHECKING:
     from MedFusionLib.batch.cases import Case, Outcome
@@ -37,7 +38,7 @@ def batch_command(
     """Fuse many cases. DIR/summary.csv tells status, time and error of each."""
     from MedFusionLib.batch.cases import FAILED, read_cases, summary_text
     from MedFusionLib.methods import DEFAULT_METHOD, method_card
-    from MedFusionLib.volumes.files import refuse_unwritable_folder
+    from MedFusionLib.outputs import refuse_unwritable_folder
 
     settings = {
         "method": method_card(method or DEFAULT_METHOD).name,

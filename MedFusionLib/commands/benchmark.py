@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import Progress, progress_bar, say, write_text
+from MedFusionLib.commands.common import Progress, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
+from MedFusionLib.outputs import write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -44,7 +45,7 @@ def benchmark_command(
         run_benchmark,
     )
     from MedFusionLib.evaluation.speed.volumes import parse_shape
-    from MedFusionLib.volumes.files import refuse_unwritable_folder
+    from MedFusionLib.outputs import refuse_unwritable_folder
 
     if json_file is not None:
         refuse_unwritable_folder(json_file.parent)

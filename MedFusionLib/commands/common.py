@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
-
-from MedFusionLib.volumes.files import refuse_unwritable_folder
 
 Progress = Callable[[int, int, str], None]
 
@@ -75,13 +70,3 @@ def say(message: str, quiet: bool = False) -> None:
     """A line for the person at the terminal, on standard error."""
     if not quiet:
         print(message, file=sys.stderr)
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    refuse_unwritable_folder(path.parent)
-    # A file in a private folder gets the user's usual permissions; mkstemp's would be his alone.
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medfusion-") as folder:
-        partial = Path(folder) / path.name
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)

@@ -138,7 +138,7 @@ def _evaluate_pairs(
 
 def _refuse_bad_folder(output: Path) -> None:
     """Before the work starts: a folder for results is one, or can be made."""
-    from MedFusionLib.volumes.files import refuse_unwritable_folder
+    from MedFusionLib.outputs import refuse_unwritable_folder
 
     if output.is_file():
         raise InputError(f"'{output}' is a file. Name a folder for the results.")

@@ -145,7 +145,8 @@ def _read(path: Path, modality: str | None, series: str | None, quiet: bool) -> 
 def _check_outputs(
     output: Path, dicom: bool, further: tuple[Path | None, ...], report: Path | None
 ) -> None:
-    from MedFusionLib.volumes.files import check_writable, refuse_unwritable_folder
+    from MedFusionLib.outputs import refuse_unwritable_folder
+    from MedFusionLib.volumes.files import check_writable
 
     if dicom:
         refuse_unwritable_folder(output.parent)

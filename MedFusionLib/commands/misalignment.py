@@ -8,9 +8,10 @@ from typing import Any
 
 import typer
 
-from MedFusionLib.commands.common import progress_bar, say, write_text
+from MedFusionLib.commands.common import progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
+from MedFusionLib.outputs import write_text
 
 PRINTED = ("Qabf", "SSIM", "invented_edges", "hue_error")
 """As many as fit on a terminal; the JSON has all."""
@@ -35,7 +36,7 @@ def misalignment_command(
     from MedFusionLib.computing.device import choose_device, choose_precision
     from MedFusionLib.evaluation.misalignment import Study, run_study, spread_pairs
     from MedFusionLib.evaluation.pairs import of_sets, read_pairs
-    from MedFusionLib.volumes.files import refuse_unwritable_folder
+    from MedFusionLib.outputs import refuse_unwritable_folder
 
     if json_file is not None:
         refuse_unwritable_folder(json_file.parent)

@@ -90,8 +90,8 @@ def write_evaluation(
     `described` says what was compared (manifest, split, device, precision); it goes into the JSON
     and, as sentences, into the page.
     """
-    from MedFusionLib.commands.common import write_text
     from MedFusionLib.evaluation.reports.report_html import leaderboard_page
+    from MedFusionLib.outputs import write_text
 
     summary = {
         "version": __version__,

@@ -16,12 +16,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from MedFusionLib.commands.common import write_text
 from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.misalignment import AS_GIVEN, MEASURES, TRUE_PLACE
 from MedFusionLib.evaluation.reports.report_html import MARKS, NOTES
 from MedFusionLib.evaluation.scoring import SIDE_MEASURES
 from MedFusionLib.evaluation.speed.page import markdown, number, speed_section
+from MedFusionLib.outputs import write_text
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LEADERBOARD, BENCHMARK = "leaderboard.json", "benchmark.json"

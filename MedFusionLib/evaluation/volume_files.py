@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from MedFusionLib.commands.common import write_text
 from MedFusionLib.errors import GeometryError
 from MedFusionLib.evaluation.reports.fusion_page import scores_page
 from MedFusionLib.evaluation.reports.fusion_report import default_settings, score_fusion
+from MedFusionLib.outputs import write_text
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import same_grid

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
+from MedFusionLib.outputs import refuse_unwritable_folder
 from MedFusionLib.registration.images import CLIPPED_PERCENT
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.slices.colour import luminance
 from MedFusionLib.slices.stack import PLANES, slice_stack
-from MedFusionLib.volumes.files import refuse_unwritable_folder
 from MedFusionLib.volumes.volume import Volume
 
 LONGEST_SIDE = 320

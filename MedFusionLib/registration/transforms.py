@@ -6,7 +6,6 @@ All map points (LPS, mm) of one head's space to the other's, as ITK's registrati
 from __future__ import annotations
 
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.volumes.files import refuse_unwritable_folder
+from MedFusionLib.outputs import refuse_unwritable_folder, written_whole
 
 TRANSFORM_SUFFIXES = (".tfm", ".h5")
 
@@ -107,7 +106,5 @@ def write_transform(transform: SimpleITK.Transform, path: str | os.PathLike[str]
     ``MedFusionLib.registration.overlap.read_transform`` reads it back.
     """
     place = check_transform_path(path)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".medfusion-") as folder:
-        partial = Path(folder) / place.name
+    with written_whole(place) as partial:
         SimpleITK.WriteTransform(transform, str(partial))
-        os.replace(partial, place)

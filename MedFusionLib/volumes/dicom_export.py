@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.volumes.files import refuse_unwritable_folder
+from MedFusionLib.outputs import refuse_unwritable_folder
 from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import gzip
 import math
 import os
-import tempfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.outputs import refuse_unwritable_folder, written_whole
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.volume import Volume, from_image, to_image
 
@@ -120,18 +120,6 @@ def check_writable(path: str | os.PathLike[str]) -> Path:
     return place
 
 
-def refuse_unwritable_folder(folder: Path) -> None:
-    """Raise ``InputError`` unless a file can be made in the folder."""
-    if not folder.is_dir():
-        raise InputError(f"The folder '{folder}' does not exist. Make it, or choose another.")
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        reason = error.strerror or error
-        raise InputError(f"Nothing can be written to the folder '{folder}': {reason}.") from error
-
-
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     """Write a volume in the format that the file's ending names.
 
@@ -139,10 +127,8 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
     folder and then renamed.
     """
     place = check_writable(path)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".medfusion-") as folder:
-        partial = Path(folder) / place.name
+    with written_whole(place) as partial:
         _write_file(volume, partial, place)
-        os.replace(partial, place)
 
 
 def _write_file(volume: Volume, partial: Path, place: Path) -> None:

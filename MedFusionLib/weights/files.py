@@ -7,15 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedFusionLib.errors import WeightsError
-from MedFusionLib.volumes.files import refuse_unwritable_folder
+from MedFusionLib.outputs import written_whole
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,13 +34,10 @@ def write_weight_file(
     """Write tensors and a JSON-able configuration, the whole file or none."""
     from safetensors.torch import save_file
 
-    refuse_unwritable_folder(path.parent)
     stored = {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()}
     header = {"method": method, "config": json.dumps(dict(config))}
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=".medfusion-") as folder:
-        partial = Path(folder) / path.name
+    with written_whole(path) as partial:
         save_file(stored, partial, metadata=header)
-        os.replace(partial, path)
 
 
 def read_weight_file(path: Path, method: str) -> WeightFile:

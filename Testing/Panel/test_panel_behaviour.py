@@ -19,7 +19,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
-from MedFusionLib.slicer_app.panel import choices  # noqa: E402
+from MedFusionLib.slicer_app import choices  # noqa: E402
 from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 

@@ -15,7 +15,7 @@ QtUiTools = pytest.importorskip("PySide6.QtUiTools", reason="needs PySide6's QtU
 from PySide6 import QtCore  # noqa: E402
 
 from MedFusionLib.methods import method_names  # noqa: E402
-from MedFusionLib.slicer_app.panel import choices  # noqa: E402
+from MedFusionLib.slicer_app import choices  # noqa: E402
 from MedFusionLib.slicer_app.panel.texts import methodText  # noqa: E402
 
 WIDTH = 460

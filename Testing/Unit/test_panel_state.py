@@ -8,9 +8,9 @@ import pytest
 
 from MedFusionLib.methods import METHODS
 from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
+from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
 from MedFusionLib.slicer_app.panel import texts as panel_texts
-from MedFusionLib.slicer_app.panel.choices import AlignmentChoice, Colour, Modality, Plane, Window
-from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options, VolumeFacts
+from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options
 from MedFusionLib.slicer_app.panel.state import panelState
 from MedFusionLib.slicer_app.panel.texts import (
     deviceToolTip,
@@ -20,6 +20,7 @@ from MedFusionLib.slicer_app.panel.texts import (
     previewText,
     progressText,
 )
+from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 
 MR = VolumeFacts("T1", "MR")
 PET = VolumeFacts("FDG", "PET")

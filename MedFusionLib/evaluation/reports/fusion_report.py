@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from MedFusionLib.commands.common import write_text
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.evaluation.metrics import DEFINITION_SET, all_metrics
 from MedFusionLib.evaluation.reports.fusion_page import fusion_page
 from MedFusionLib.evaluation.volume_measures import grey_measures, hue_error
+from MedFusionLib.outputs import write_text
 from MedFusionLib.registration.pictures import write_pictures
 from MedFusionLib.slices import colour as colours
 from MedFusionLib.slices.intensity import Window, choose_window

@@ -18,7 +18,7 @@ from MedFusionLib.methods.dmfnet.author_weights import (
 )
 from MedFusionLib.methods.dmfnet.config import DMFNetConfig
 from MedFusionLib.methods.dmfnet.weights_file import write_weights
-from MedFusionLib.volumes.files import refuse_unwritable_folder
+from MedFusionLib.outputs import refuse_unwritable_folder
 
 PAPER = DMFNetConfig()
 

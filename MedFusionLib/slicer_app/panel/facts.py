@@ -8,23 +8,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from MedFusionLib.methods import DEFAULT_METHOD
-from MedFusionLib.slicer_app.panel.choices import AlignmentChoice, Colour
-
-
-@dataclass(frozen=True)
-class VolumeFacts:
-    """What the panel knows of a chosen volume."""
-
-    name: str
-    modality: str = "unknown"
-    modalitySource: str = "given"
-    modalityReason: str = ""
-    isColour: bool = False
+from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
+from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 
 
 @dataclass(frozen=True)
 class Inputs:
-    """The chosen volumes and how they lie to each other (kinds of ``alignment.Overlap``)."""
+    """The chosen volumes and how they lie to each other (kinds of ``overlap.Overlap``)."""
 
     reference: VolumeFacts | None = None
     other: VolumeFacts | None = None

@@ -7,7 +7,7 @@ from typing import Any
 
 import slicer
 
-from MedFusionLib.slicer_app.panel.choices import AlignmentChoice
+from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.facts import Inputs, Options
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.running.torch_setup import torchInstalled

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import qt
 
-from MedFusionLib.slicer_app.panel.choices import AlignmentChoice
+from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
 from MedFusionLib.slicer_app.panel.icons import setIcons
 from MedFusionLib.slicer_app.panel.inputs import ChosenInputs, chosenOptions, chosenRequest

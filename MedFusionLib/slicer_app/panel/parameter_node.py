@@ -8,7 +8,7 @@ from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTransformNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from MedFusionLib.methods import DEFAULT_METHOD, method_names
-from MedFusionLib.slicer_app.panel.choices import AlignmentChoice, Colour, Modality, Plane, Window
+from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
 
 
 @parameterNodeWrapper

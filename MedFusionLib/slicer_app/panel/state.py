@@ -14,7 +14,7 @@ from MedFusionLib.registration.overlap import (
     NO_OVERLAP,
     SAME_GRID,
 )
-from MedFusionLib.slicer_app.panel.choices import AlignmentChoice, Colour
+from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
 from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options
 from MedFusionLib.slicer_app.panel.texts import methodText, modalityText, relationText
 from MedFusionLib.slicer_app.translation import _

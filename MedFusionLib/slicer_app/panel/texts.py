@@ -8,7 +8,8 @@ from typing import Any
 
 from MedFusionLib.methods import METHODS
 from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, SAME_GRID
-from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, VolumeFacts
+from MedFusionLib.slicer_app.panel.facts import Inputs, JobState
+from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 from MedFusionLib.slicer_app.translation import _
 
 FUSING = "Fusing slices"

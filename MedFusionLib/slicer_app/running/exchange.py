@@ -11,12 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from MedFusionLib.slicer_app.pacing import BYTES_PER_STEP
 from MedFusionLib.volumes.volume import Volume
 from MedFusionLib.worker.protocol import open_transform, open_volume, save_transform, volume_message
-
-BYTES_PER_STEP = 8_000_000
-"""Voxels are written in pieces of this size (5 ms; 30 ms where other programs take the memory's
-bandwidth), so that the interface stays alive."""
 
 
 class ExchangeFolder:

@@ -16,7 +16,7 @@ import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from MedFusionLib.fusion import REGISTERED, fuse
-from MedFusionLib.slicer_app.running.exchange import BYTES_PER_STEP
+from MedFusionLib.slicer_app.pacing import BYTES_PER_STEP
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry, setNodeGeometry
 from MedFusionLib.slicer_app.scene.node_checks import (
     classFor,

@@ -10,7 +10,7 @@ import numpy as np
 import slicer
 
 from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
-from MedFusionLib.slicer_app.panel.choices import Plane
+from MedFusionLib.slicer_app.choices import Plane
 from MedFusionLib.slicer_app.translation import _
 
 TABLE_ROLE = "MedFusion.MetricsTable"

@@ -10,10 +10,10 @@ import vtk
 
 from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, Overlap, describe_overlap
 from MedFusionLib.registration.transforms import matrix_of
-from MedFusionLib.slicer_app.panel.facts import VolumeFacts
 from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
 from MedFusionLib.slicer_app.scene.provenance import dicomMetadata
 from MedFusionLib.slicer_app.scene.transforms import referenceToOtherTransform
+from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.volume import Volume
 
