@@ -78,7 +78,7 @@ def registerSampleData():
         category="MedFusion",
         sampleName=_("MR and PET pair"),
         thumbnailFileName=str(Path(__file__).with_name("Resources") / "Icons" / "MedFusion.png"),
-        **samplePair(Path(__file__).parent),
+        **samplePair(),
     )
 
 

@@ -22,7 +22,7 @@ from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.volumes.volume import Volume
 
 REPOSITORY = Path(__file__).resolve().parent.parent
-SAMPLE = REPOSITORY / "Resources" / "SampleData"
+SAMPLE = REPOSITORY / "MedFusionLib" / "sample_data"
 MISPLACED_MM = 8.0
 HEIGHT_SHARE = 0.55
 """Where the slice is taken, from the feet (0) to the head (1)."""

@@ -1,4 +1,4 @@
-"""Makes the sample pair in ``Resources/SampleData`` from the ICBM 152 2009 template.
+"""Makes the sample pair in ``MedFusionLib/sample_data`` from the ICBM 152 2009 template.
 
     python Resources/make_sample_data.py FOLDER
 
@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
-TARGET = Path(__file__).parent / "SampleData"
+TARGET = Path(__file__).resolve().parent.parent / "MedFusionLib" / "sample_data"
 GREY_TO_WHITE = 4.0
 SCANNER_FWHM = 6.0
 PEAK_COUNTS = 900.0

@@ -8,9 +8,6 @@ from pathlib import Path
 import typer
 
 from MedFusionLib.commands.common import interrupts_held, progress_bar, say
-from MedFusionLib.errors import InputError
-
-SAMPLE_DATA = Path(__file__).resolve().parents[2] / "Resources" / "SampleData"
 
 
 def demo_command(
@@ -23,11 +20,12 @@ def demo_command(
         import torch  # noqa: F401
     from MedFusionLib.fusion import fuse
     from MedFusionLib.methods import DEFAULT_METHOD
+    from MedFusionLib.sample_data import OTHER, REFERENCE
     from MedFusionLib.slicer_app.views.slice_pictures import write_slice_pictures
     from MedFusionLib.volumes.files import read_volume, write_volume
 
-    reference = read_volume(_sample("Sample_MR_T1.nrrd"), "MR")
-    other = read_volume(_sample("Sample_FDG_PET.nrrd"), "PET")
+    reference = read_volume(REFERENCE, "MR")
+    other = read_volume(OTHER, "PET")
     output.mkdir(parents=True, exist_ok=True)
     with progress_bar(quiet=False) as progress:
         result = fuse(
@@ -49,12 +47,3 @@ def demo_command(
         say(f"Picture:        {picture}")
     say(f"Time:           {time.perf_counter() - started:.1f} s")
     say(f"In Slicer: drag {fused.resolve()} onto the window, or File > Add Data.")
-
-
-def _sample(name: str) -> Path:
-    path = SAMPLE_DATA / name
-    if not path.is_file():
-        raise InputError(
-            f"The sample volume '{path}' is missing. Run the demo from a checkout of MedFusion."
-        )
-    return path

@@ -25,7 +25,7 @@ SECONDS_TO_WAIT = 40.0
 
 def wholeWay(case, logic) -> None:
     """Fuse the sample pair under a parent transform; grid, transform and provenance are right."""
-    referenceNode, otherNode = _samplePair()
+    referenceNode, otherNode = loadSamplePair()
     patient = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Patient")
     matrix = vtk.vtkMatrix4x4()
     matrix.SetElement(0, 3, 25.0)
@@ -164,15 +164,9 @@ TESTS = (
 )
 
 
-def _samplePair():
-    import MedFusion
-
-    return loadSamplePair(Path(MedFusion.__file__).parent)
-
-
 def _smallPair():
     """The sample pair with every second voxel: as good for whatever is not about the result."""
-    nodes = _samplePair()
+    nodes = loadSamplePair()
     for node in nodes:
         voxels = slicer.util.arrayFromVolume(node)[::2, ::2, ::2].copy()
         slicer.util.updateVolumeFromArray(node, voxels)

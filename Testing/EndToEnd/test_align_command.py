@@ -32,7 +32,7 @@ def largest_distance(one, two, volume):
 
 
 def test_the_sample_pair_is_laid_on_its_known_transform_and_written(tmp_path, repository):
-    sample = repository / "Resources" / "SampleData"
+    sample = repository / "MedFusionLib" / "sample_data"
     mr, pet = sample / "Sample_MR_T1.nrrd", sample / "Sample_FDG_PET.nrrd"
     output, transform, pictures = tmp_path / "a.nrrd", tmp_path / "a.tfm", tmp_path / "pictures"
     ran = run(
@@ -88,7 +88,7 @@ def test_a_failed_alignment_ends_with_code_2_one_sentence_and_no_file(tmp_path, 
     ],
 )
 def test_bad_arguments_end_with_code_2_and_a_sentence(tmp_path, repository, extra, words):
-    sample = repository / "Resources" / "SampleData" / "Sample_FDG_PET.nrrd"
+    sample = repository / "MedFusionLib" / "sample_data" / "Sample_FDG_PET.nrrd"
     ran = run(sample, sample, "-o", tmp_path / "out.nrrd", *extra)
     assert ran.returncode == 2
     assert words in ran.stderr and "Traceback" not in ran.stderr

@@ -189,7 +189,7 @@ def test_a_registration_starts_from_where_the_parent_transforms_put_the_volumes(
     a registration from there can find the place, from the panel's worker and from the console."""
     import SimpleITK as sitk
 
-    folder = repository / "Resources" / "SampleData"
+    folder = repository / "MedFusionLib" / "sample_data"
     mr, pet = (read_volume(folder / f"Sample_{name}.nrrd") for name in ("MR_T1", "FDG_PET"))
     away = matrix((120, -80, 40), 160)
     placed = away @ pet.affine_lps

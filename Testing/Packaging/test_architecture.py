@@ -14,7 +14,9 @@ pytest.importorskip("importlinter", reason="needs import-linter")
 
 
 def lint_imports(checkout: Path) -> subprocess.CompletedProcess[str]:
-    command = "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
+    command = (
+        "import sys; from importlinter.cli import lint_imports_command as run; sys.exit(run())"
+    )
     return subprocess.run(
         [sys.executable, "-c", command, "--no-cache"],
         cwd=checkout,

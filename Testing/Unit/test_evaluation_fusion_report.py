@@ -125,7 +125,7 @@ def middle_slices(folder):
 def test_the_page_of_the_sample_pair_shows_both_volumes_in_turn_and_the_mrs_edges(
     repository, tmp_path
 ):
-    folder = repository / "Resources" / "SampleData"
+    folder = repository / "MedFusionLib" / "sample_data"
     mr, pet = (read_volume(folder / f"Sample_{name}.nrrd") for name in ("MR_T1", "FDG_PET"))
     known = SimpleITK.ReadTransform(str(folder / "true_transform.tfm"))
     result = fuse(mr, pet, "average", known, "cpu")

@@ -22,7 +22,7 @@ TARGETS = [MIDDLE.tolist(), *CORNERS.tolist()]
 @pytest.fixture(scope="module")
 def sample(repository):
     """MR, PET, and the transform that takes points of the first to the second."""
-    folder = repository / "Resources" / "SampleData"
+    folder = repository / "MedFusionLib" / "sample_data"
     mr = read_volume(folder / "Sample_MR_T1.nrrd", "MR")
     pet = read_volume(folder / "Sample_FDG_PET.nrrd", "PET")
     return mr, pet, SimpleITK.ReadTransform(str(folder / "true_transform.tfm"))

@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from MedFusionLib.methods.asfe.precision import at_least_single
+
 
 class RootMeanSquareNorm(nn.Module):
     """Scale vectors of the last axis to norm sqrt(d), times a learned gain per component."""
@@ -45,7 +47,7 @@ class SpatialFrequencyExperts(nn.Module):
         # Logits reach the size of dim: too coarse in bfloat16 for a softmax.
         with torch.autocast(maps.device.type, enabled=False):
             # Contiguous: attention falls back to a full matrix when components are not neighbours.
-            tokens = maps.float().permute(0, 2, 3, 1).flatten(1, 2).contiguous()
+            tokens = at_least_single(maps).permute(0, 2, 3, 1).flatten(1, 2).contiguous()
             mixed = self._mix(self.token_norm(tokens))
         return mixed.unflatten(1, maps.shape[-2:]).permute(0, 3, 1, 2)
 

@@ -7,6 +7,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from MedFusionLib.methods.asfe.precision import at_least_single
+
 
 def regrouped_spectrum(parts: Tensor) -> Tensor:
     """Real and imaginary maps ``(N, 2C, H, W')`` to the complex ``(N, C, H, W')`` they mean."""
@@ -51,7 +53,7 @@ class AdaptiveFrequencyFilter(nn.Module):
         # Spectra span many orders of magnitude, and half-precision FFT does not exist everywhere.
         with torch.autocast(maps.device.type, enabled=False):
             # Nested, so that no step's maps outlive the next: each is as large as the image's.
-            filtered = self.to_complex(self._filter(_as_real_maps(torch.fft.rfft2(maps.float()))))
+            filtered = self.to_complex(self._filter(_real_spectrum(maps)))
             return torch.fft.irfft2(filtered, s=maps.shape[-2:])
 
     def _filter(self, parts: Tensor) -> Tensor:
@@ -60,6 +62,7 @@ class AdaptiveFrequencyFilter(nn.Module):
         return mixed * torch.sigmoid(self.attention(summary))
 
 
-def _as_real_maps(spectrum: Tensor) -> Tensor:
-    """``(N, C, H, W')`` complex becomes ``(N, 2C, H, W')`` real: re0, im0, re1, im1, ..."""
+def _real_spectrum(maps: Tensor) -> Tensor:
+    """Spectrum of ``(N, C, H, W)`` as real maps ``(N, 2C, H, W')``: re0, im0, re1, im1, ..."""
+    spectrum = torch.fft.rfft2(at_least_single(maps))
     return torch.view_as_real(spectrum).permute(0, 1, 4, 2, 3).flatten(1, 2)

@@ -15,6 +15,7 @@ from MedFusionLib.methods.asfe.encoder import Encoder
 from MedFusionLib.methods.asfe.experts import MIXTURES
 from MedFusionLib.methods.asfe.frequency_fusion import AdaptiveFrequencyFilter
 from MedFusionLib.methods.asfe.outputs import OUTPUTS
+from MedFusionLib.methods.asfe.precision import at_least_single
 from MedFusionLib.methods.asfe.spatial_fusion import CrossAttentionSpatialFusion
 
 
@@ -76,7 +77,8 @@ class ASFEFusion(nn.Module):
         decoded = self.decoder(fused)
         # bfloat16's three digits would show in the image: the last step keeps all of them.
         with torch.autocast(decoded.device.type, enabled=False):
-            return self.output(self.projection(decoded.float()), image1.float(), image2.float())
+            gains = self.projection(at_least_single(decoded))
+            return self.output(gains, at_least_single(image1), at_least_single(image2))
 
     def _check_size(self, image: Tensor) -> None:
         height, width = image.shape[-2:]

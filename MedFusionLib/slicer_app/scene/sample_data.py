@@ -2,38 +2,30 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import slicer
 
+from MedFusionLib.sample_data import OTHER, REFERENCE
 from MedFusionLib.slicer_app.scene.scene_facts import hasImage, isColour, volumeFacts
 
-FILES = {"MedFusion MR T1": "Sample_MR_T1.nrrd", "MedFusion FDG PET": "Sample_FDG_PET.nrrd"}
+FILES = {"MedFusion MR T1": REFERENCE, "MedFusion FDG PET": OTHER}
 """Node names and the files they come from."""
 
 
-def sampleFolder(moduleFolder: Path) -> Path:
-    """Where the sample pair lies: in the installed module, or at the top of a source tree."""
-    installed = moduleFolder / "Resources" / "SampleData"
-    return installed if installed.is_dir() else moduleFolder.parent / "Resources" / "SampleData"
-
-
-def samplePair(moduleFolder: Path) -> dict[str, Any]:
+def samplePair() -> dict[str, Any]:
     """The arguments with which the Sample Data module registers the pair; nothing is downloaded."""
-    folder = sampleFolder(moduleFolder)
     return {
-        "uris": [(folder / name).as_uri() for name in FILES.values()],
-        "fileNames": list(FILES.values()),
+        "uris": [file.as_uri() for file in FILES.values()],
+        "fileNames": [file.name for file in FILES.values()],
         "nodeNames": list(FILES),
     }
 
 
-def loadSamplePair(moduleFolder: Path) -> list:
+def loadSamplePair() -> list:
     """Load the pair into Slicer: the reference and the other volume's node."""
-    folder = sampleFolder(moduleFolder)
     return [
-        slicer.util.loadVolume(str(folder / file), {"name": name, "show": False})
+        slicer.util.loadVolume(str(file), {"name": name, "show": False})
         for name, file in FILES.items()
     ]
 
