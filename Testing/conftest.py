@@ -10,8 +10,10 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
-# Two cores: more threads than that only fight each other.
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+# More threads than cores only fight each other, and every process of pytest-xdist has its own.
+THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
+os.environ.setdefault("OMP_NUM_THREADS", THREADS)
+os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", THREADS)
 
 
 @pytest.fixture(scope="session")
