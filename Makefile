@@ -5,13 +5,34 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check --constraint requirements.lock
 SHARED ?= ../shared
 
-.PHONY: demo test lint results cmake-lists clean
+# One process per core for tests that use one core each; files keep their shared fixtures.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadscope
+# What must not depend on the processor, run as on two weaker ones.
+NUMERIC_TESTS := Testing/Parity Testing/Unit/test_methods.py Testing/Unit/test_metrics.py \
+	Testing/Unit/test_asfe_method.py Testing/Unit/test_dmfnet.py Testing/Unit/test_live.py
+
+.PHONY: demo test test-weaker wheel lint results cmake-lists clean
 
 demo: $(VENV)/demo.stamp
 	$(BIN)/medfusion demo --output demo
 
-test: $(VENV)/test.stamp lint
-	$(BIN)/python -m pytest
+test: $(VENV)/test.stamp lint wheel test-weaker
+	$(PYTEST)
+
+test-weaker: $(VENV)/test.stamp
+	ATEN_CPU_CAPABILITY=avx2 ONEDNN_MAX_CPU_ISA=AVX2 MKL_ENABLE_INSTRUCTIONS=AVX2 \
+		$(PYTEST) $(NUMERIC_TESTS)
+	ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 MKL_ENABLE_INSTRUCTIONS=SSE4_2 \
+		$(PYTEST) $(NUMERIC_TESTS)
+
+# The wheel alone, in an environment of its own and outside the checkout, must run the demo.
+wheel: $(VENV)/test.stamp
+	rm -rf build/wheel build/fresh
+	$(BIN)/pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir build/wheel .
+	$(PYTHON) -m venv build/fresh
+	build/fresh/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock torch==2.13.0
+	build/fresh/bin/pip install --quiet --disable-pip-version-check --constraint requirements.lock build/wheel/*.whl
+	cd build/fresh && bin/medfusion demo --output pictures
 
 lint: $(VENV)/test.stamp
 	$(BIN)/ruff check .

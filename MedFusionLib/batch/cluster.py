@@ -37,7 +37,7 @@ def cluster_client(where: str) -> Iterator[Client]:
     distributed = _distributed()
     if where.startswith(("tcp://", "tls://")):
         try:
-            client = distributed.Client(where, timeout="20s")
+            client = distributed.Client(where)
         except OSError as error:
             raise InputError(
                 f"No Dask scheduler answers at {where}. Check the address, or start one with "

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping
+from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from MedFusionLib.commands.common import interrupts_held, progress_bar, say
+
+if TYPE_CHECKING:
+    from MedFusionLib.volumes.volume import Volume
 
 
 def demo_command(
@@ -21,7 +27,6 @@ def demo_command(
     from MedFusionLib.fusion import fuse
     from MedFusionLib.methods import DEFAULT_METHOD
     from MedFusionLib.sample_data import OTHER, REFERENCE
-    from MedFusionLib.slicer_app.views.slice_pictures import write_slice_pictures
     from MedFusionLib.volumes.files import read_volume, write_volume
 
     reference = read_volume(REFERENCE, "MR")
@@ -39,11 +44,19 @@ def demo_command(
     write_volume(result.volume, fused)
     write_volume(result.aligned_other, aligned)
     volumes = {"reference": reference, "other": result.aligned_other, "fused": result.volume}
-    pictures = write_slice_pictures(volumes, output)
 
     say(f"Fused volume:   {fused}")
     say(f"Aligned other:  {aligned}")
-    for picture in pictures:
-        say(f"Picture:        {picture}")
+    for line in _pictured(volumes, output):
+        say(f"Picture:        {line}")
     say(f"Time:           {time.perf_counter() - started:.1f} s")
     say(f"In Slicer: drag {fused.resolve()} onto the window, or File > Add Data.")
+
+
+def _pictured(volumes: Mapping[str, Volume], folder: Path) -> Iterable[Path | str]:
+    """Draw the volumes through Slicer's slice views, where the extra ``slicer`` is installed."""
+    if find_spec("slicer") is None:
+        return ["none. For pictures install the extra: pip install 'medfusion[slicer]'"]
+    from MedFusionLib.slicer_app.views.slice_pictures import write_slice_pictures
+
+    return write_slice_pictures(volumes, folder)
