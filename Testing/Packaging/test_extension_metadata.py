@@ -5,7 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 import struct
+import subprocess
+from urllib.parse import urlparse
 
 import pytest
 
@@ -71,11 +74,33 @@ def test_cmake_says_what_the_extension_manager_shows(top_level, name):
 def test_the_pictures_of_the_extension_manager_are_files_of_the_repository(
     repository, top_level, name
 ):
-    url = re.search(rf'set\(EXTENSION_{name} "([^"]+)"\)', top_level)[1]
-    assert url.startswith("https://raw.githubusercontent.com/")
-    inside = url.split("/main/", 1)[1]
+    inside = re.search(rf'set\(EXTENSION_{name} "\${{files}}/([^"]+)"\)', top_level)[1]
     assert inside.endswith(".png")
     assert (repository / inside).is_file()
+
+
+def test_the_repositorys_address_stands_in_the_index_entry_alone(repository, entry):
+    address = entry["scm_url"].removesuffix(".git").removeprefix("https://")
+    listing = ["git", "grep", "--files-with-matches", "--fixed-strings", address]
+    found = subprocess.run(listing, cwd=repository, capture_output=True, text=True)
+    if found.returncode > 1:
+        pytest.skip("needs a git checkout to know which files belong to the project")
+    assert found.stdout.split() == ["MedFusion.json"]
+
+
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
+def test_cmake_takes_the_address_from_the_index_entry(repository, entry, top_level, tmp_path):
+    begin, end = top_level.index("file(READ"), top_level.index("find_package(Slicer")
+    shown = 'message("${EXTENSION_HOMEPAGE} ${EXTENSION_ICONURL}")'
+    script = tmp_path / "metadata.cmake"
+    script.write_text(
+        f"set(CMAKE_CURRENT_SOURCE_DIR {repository})\n{top_level[begin:end]}\n{shown}"
+    )
+    told = subprocess.run(["cmake", "-P", script], capture_output=True, text=True, check=True)
+    homepage, icon = told.stderr.split()
+    assert homepage + ".git" == entry["scm_url"]
+    path = urlparse(homepage).path
+    assert icon == f"https://raw.githubusercontent.com{path}/main/Resources/MedFusion.png"
 
 
 def test_the_icon_is_a_png_of_128_by_128_in_both_places(repository):
