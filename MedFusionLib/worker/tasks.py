@@ -1,4 +1,4 @@
-"""What the worker process can do, one method per request of ``worker_protocol``.
+"""What the worker process can do, one method per request of ``worker.protocol``.
 
 Each takes the request, a ``progress`` and a ``cancel`` function, and returns the plain values of
 its result. torch, SimpleITK and the networks are imported by the first request that needs them and

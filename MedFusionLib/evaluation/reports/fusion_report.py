@@ -89,7 +89,7 @@ def write_report(
 ) -> None:
     """Write a fusion's report as a page (.html) or as JSON (.json), whole or not at all.
 
-    `pictures` are those of `registration_pictures.quality_pictures`; the page shows them, JSON
+    `pictures` are those of `registration.pictures.quality_pictures`; the page shows them, JSON
     leaves them out. Raises: InputError for another ending.
     """
     suffix = path.suffix.lower()

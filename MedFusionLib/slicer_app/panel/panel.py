@@ -1,7 +1,7 @@
 """The panel's sections brought together with the rules.
 
 ``MedFusionWidget`` owns one Panel from ``setup`` to ``cleanup``. What the widgets show is decided
-in ``panel_state``; what the buttons do is in the files of the sections.
+in ``panel.state``; what the buttons do is in the files of the sections.
 """
 
 from __future__ import annotations
