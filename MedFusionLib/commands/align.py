@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from MedFusionLib.commands.common import print_json, progress_bar, say
-from MedFusionLib.errors import RegistrationError
+from MedFusionLib.errors import InputError, RegistrationError
 
 if TYPE_CHECKING:
+    from SimpleITK import Transform
+
     from MedFusionLib.registration.align import Alignment
     from MedFusionLib.volumes.volume import Volume
 
@@ -18,15 +21,20 @@ if TYPE_CHECKING:
 def align_command(
     reference: Path = typer.Argument(help="Reference volume (MR): file or DICOM folder."),
     other: Path = typer.Argument(help="Other volume (CT, PET, SPECT): file or DICOM folder."),
-    output: Path = typer.Option(
-        ..., "--output", "-o", help="Other volume on the reference's grid, to write."
+    output: Path | None = typer.Option(
+        None, "--output", "-o", help="Other volume on the reference's grid, to write."
+    ),
+    check: bool = typer.Option(
+        False,
+        "--check",
+        help="Only say, in seconds, whether the volumes lie on each other; writes nothing.",
     ),
     transform_out: Path | None = typer.Option(
         None, help="Also write the transform here (.tfm, .h5): reference to other space, LPS."
     ),
     kind: str = typer.Option("rigid", help="rigid, affine, or none (only judge)."),
     initial: Path | None = typer.Option(
-        None, help="Transform to start from (or to judge, with --kind none)."
+        None, help="Transform to start from (to judge, with --kind none or --check)."
     ),
     seed: int = typer.Option(0, min=0, help="Seed of the samples; one seed repeats bit for bit."),
     pictures: Path | None = typer.Option(
@@ -41,7 +49,8 @@ def align_command(
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Align the other volume to the reference and say how far it can be trusted."""
-    _check_outputs(output, transform_out, pictures)
+    if not check:
+        output = _checked_outputs(output, transform_out, pictures)
 
     from MedFusionLib.registration.align import align
     from MedFusionLib.registration.overlap import read_transform
@@ -53,6 +62,9 @@ def align_command(
         read_volume(reference, modality_a, series_a),
         read_volume(other, modality_b, series_b),
     )
+    if output is None:
+        _say_whether_they_lie_on_each_other(*volumes, start, quiet, as_json)
+        return
     with progress_bar(quiet) as progress:
         found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress)
     if as_json:
@@ -67,7 +79,26 @@ def align_command(
     say(f"Wrote {output}.", quiet)
 
 
-def _check_outputs(output: Path, transform_out: Path | None, pictures: Path | None) -> None:
+def _say_whether_they_lie_on_each_other(
+    reference: Volume, other: Volume, start: Transform | None, quiet: bool, as_json: bool
+) -> None:
+    from MedFusionLib.registration.quick_check import quick_check
+
+    seen = quick_check(reference, other, start)
+    if as_json:
+        print_json(asdict(seen))
+    say(seen.sentence, quiet)
+
+
+def _checked_outputs(
+    output: Path | None, transform_out: Path | None, pictures: Path | None
+) -> Path:
+    if output is None:
+        raise InputError(
+            "There is no place for the aligned volume. Name a file with --output, or only check "
+            "the positions with --check."
+        )
+
     from MedFusionLib.outputs import refuse_unwritable_folder
     from MedFusionLib.registration.transforms import check_transform_path
     from MedFusionLib.volumes.files import check_writable
@@ -77,6 +108,7 @@ def _check_outputs(output: Path, transform_out: Path | None, pictures: Path | No
         check_transform_path(transform_out)
     if pictures is not None:
         refuse_unwritable_folder(pictures if pictures.is_dir() else pictures.parent)
+    return output
 
 
 def _say_verdict(found: Alignment, quiet: bool) -> None:

@@ -18,10 +18,10 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import Cancelled, InputError
-from MedFusionLib.registration.images import Head, see_head
+from MedFusionLib.registration.images import Head
 from MedFusionLib.registration.measures import mutual_information
 from MedFusionLib.registration.overlap import resample
-from MedFusionLib.registration.position import Position, place
+from MedFusionLib.registration.position import Position, in_order, place, toward
 from MedFusionLib.registration.quality import RegistrationQuality, judge
 from MedFusionLib.registration.search import (
     CANCELLED,
@@ -29,9 +29,9 @@ from MedFusionLib.registration.search import (
     FINE,
     Cancel,
     best_rigid_start,
+    improve,
     never,
     one_thread_each,
-    optimise,
 )
 from MedFusionLib.registration.transforms import inverse, matrix_of, with_freedom
 from MedFusionLib.registration.turns import Turned, look_all_around
@@ -40,12 +40,10 @@ if TYPE_CHECKING:
     from MedFusionLib.volumes.volume import Volume
 
 KINDS = ("rigid", "affine", "none")
-CLEARLY_SMALLER = 0.95
 STEPS = 18
 MESSAGE = "Aligning the volumes"
 
 Progress = Callable[[int, int, str], None]
-Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -97,11 +95,11 @@ def align(
     _check_arguments(kind, initial)
     steps = _Steps(progress, cancel)
     with one_thread_each():
-        centre, heads, volumes = _in_order(reference, other)
+        centre, heads, volumes = in_order(reference, other)
         steps.advance()
         exchanged = volumes[0] is other
         freedom = "rigid" if kind == "rigid" else "affine"
-        start = _toward(initial, heads[0], exchanged)
+        start = toward(initial, heads[0], exchanged)
         position = place(heads, start)
         if kind != "none":
             if start is None:
@@ -131,35 +129,6 @@ def _check_arguments(kind: str, initial: SimpleITK.Transform | None) -> None:
         raise InputError("The initial transform squeezes space flat. Give another transform.")
 
 
-def _in_order(
-    reference: Volume, other: Volume
-) -> tuple[Point, tuple[Head, Head], tuple[Volume, Volume]]:
-    """Centre of the reference's head; then heads and volumes, first the one to be sampled.
-
-    Sampled is the smaller field of view, so that most samples find a partner. It also makes both
-    directions of such a pair the same registration, and one the inverse of the other.
-    """
-    one, two = see_head(reference, "reference"), see_head(other, "other")
-    if _extent(other) < CLEARLY_SMALLER * _extent(reference):
-        return one.centre, (two, one), (other, reference)
-    return one.centre, (one, two), (reference, other)
-
-
-def _extent(volume: Volume) -> float:
-    return float(np.prod(np.array(volume.grid_shape[::-1]) * volume.spacing))
-
-
-def _toward(
-    initial: SimpleITK.Transform | None, fixed: Head, exchanged: bool
-) -> SimpleITK.Transform | None:
-    """The given transform, from the fixed to the moving head."""
-    if initial is None:
-        return None
-    if exchanged:
-        return inverse(initial, "affine", fixed.centre)
-    return with_freedom(initial, "affine", fixed.centre)
-
-
 def _search(heads: tuple[Head, Head], seed: int, steps: _Steps) -> SimpleITK.Transform:
     found = best_rigid_start(*heads, seed, steps.cancelled)
     steps.advance()
@@ -173,7 +142,7 @@ def _climbed(position: Position, freedom: str, seed: int, steps: _Steps) -> Posi
     stages = [(COARSE, "rigid"), (FINE, "rigid")] + [(FINE, "affine")] * (freedom == "affine")
     for stage, degrees in stages:
         begin = with_freedom(found, degrees, fixed.centre)
-        found = optimise(fixed, moving, fixed.skin, begin, stage, seed, steps.cancelled).transform
+        found = improve(fixed, moving, fixed.skin, begin, stage, seed, steps.cancelled).transform
         steps.advance()
     return position.moved_to(found)
 

@@ -19,7 +19,6 @@ from MedFusionLib.registration.images import (
     Head,
     mirrored,
     reflection_about,
-    shrink,
     surface_points,
 )
 from MedFusionLib.registration.measures import covered
@@ -261,7 +260,7 @@ def _likeness(
     inside = SimpleITK.GetArrayFromImage(grid) > 0
     values = [
         SimpleITK.GetArrayFromImage(
-            SimpleITK.Resample(shrink(head.image, COARSE.voxel_mm), grid, transform)
+            SimpleITK.Resample(head.level(COARSE.voxel_mm), grid, transform)
         )[inside]
         for head, transform in (one, two)
     ]

@@ -5,7 +5,7 @@ Everything is in millimetres of LPS space, so voxels may have any size and the g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -35,6 +35,22 @@ class Head:
     image: SimpleITK.Image
     mask: SimpleITK.Image
     centre: tuple[float, float, float]
+    _levels: dict[float, SimpleITK.Image] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def level(self, voxel_mm: float) -> SimpleITK.Image:
+        """The image on voxels of about ``voxel_mm``; made once and kept."""
+        if voxel_mm not in self._levels:
+            self._levels[voxel_mm] = shrink(self.image, voxel_mm)
+        return self._levels[voxel_mm]
+
+    def on_grid_moved_by(self, motion: np.ndarray, centre: tuple[float, float, float]) -> Head:
+        """The head where ``motion``, a (4, 4) isometry, takes it; its kept levels go along."""
+        there = Head(_on_moved_grid(self.image, motion), _on_moved_grid(self.mask, motion), centre)
+        for voxel_mm, level in list(self._levels.items()):
+            there._levels[voxel_mm] = _on_moved_grid(level, motion)
+        return there
 
     @cached_property
     def skin(self) -> SimpleITK.Image:
@@ -105,19 +121,13 @@ def laid(head: Head, transform: SimpleITK.Transform) -> Head:
     Only the grid moves: nothing is interpolated.
     """
     back = np.linalg.inv(matrix_of(transform))
-    return Head(
-        _on_moved_grid(head.image, back),
-        _on_moved_grid(head.mask, back),
-        tuple((back[:3, :3] @ head.centre + back[:3, 3]).tolist()),
-    )
+    centre = (back[:3, :3] @ head.centre + back[:3, 3]).tolist()
+    return head.on_grid_moved_by(back, tuple(centre))
 
 
 def mirrored(head: Head) -> Head:
     """The head flipped left–right about its centre; only the grid is reflected."""
-    reflection = reflection_about(head.centre)
-    return Head(
-        _on_moved_grid(head.image, reflection), _on_moved_grid(head.mask, reflection), head.centre
-    )
+    return head.on_grid_moved_by(reflection_about(head.centre), head.centre)
 
 
 def reflection_about(centre: tuple[float, float, float]) -> np.ndarray:

@@ -7,13 +7,13 @@ held against the one that was found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.registration.images import Head, box_points, shrink
-from MedFusionLib.registration.measures import VOXEL_MM, mutual_information
+from MedFusionLib.registration.images import Head, box_points
+from MedFusionLib.registration.measures import mutual_information
 from MedFusionLib.registration.search import (
     AGREEING_MM,
     COARSE,
@@ -78,9 +78,8 @@ def look_all_around(
 
 def _best_first(fixed: Head, moving: Head, climbed: list[Found]) -> list[SimpleITK.Transform]:
     """Sorted by mutual information on the same samples: a climb's own leaves out what is cut."""
-    one, two = (replace(head, image=shrink(head.image, VOXEL_MM)) for head in (fixed, moving))
     places = [found.transform for found in climbed]
-    return sorted(places, key=lambda place: -mutual_information(one, two, place))
+    return sorted(places, key=lambda place: -mutual_information(fixed, moving, place))
 
 
 def degrees_between(
