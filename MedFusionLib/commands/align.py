@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from SimpleITK import Transform
 
     from MedFusionLib.registration.align import Alignment
+    from MedFusionLib.registration.landmarks import Landmarks
     from MedFusionLib.volumes.volume import Volume
 
 
@@ -36,6 +37,12 @@ def align_command(
     initial: Path | None = typer.Option(
         None, help="Transform to start from (to judge, with --kind none or --check)."
     ),
+    landmarks: tuple[Path, Path] | None = typer.Option(
+        None,
+        metavar="REFERENCE OTHER",
+        help="Points placed on both volumes (.mrk.json, .fcsv; three or more pairs): the start "
+        "instead of --initial, and a check whose distance is reported.",
+    ),
     seed: int = typer.Option(0, min=0, help="Seed of the samples; one seed repeats bit for bit."),
     pictures: Path | None = typer.Option(
         None, help="Folder for checkerboard and edge pictures; made if missing."
@@ -56,7 +63,9 @@ def align_command(
     from MedFusionLib.registration.overlap import read_transform
     from MedFusionLib.volumes.files import read_volume
 
+    placed = None if landmarks is None else _placed(landmarks, initial)
     start = None if initial is None else read_transform(initial)
+    start = start if placed is None else placed.rigid()
     say(f"Reading {reference} and {other}", quiet)
     volumes = (
         read_volume(reference, modality_a, series_a),
@@ -67,9 +76,12 @@ def align_command(
         return
     with progress_bar(quiet) as progress:
         found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress)
+    checked = {} if placed is None else {"landmarks": placed.to_report(found.transform)}
     if as_json:
-        print_json(found.to_report())
+        print_json({**found.to_report(), **checked})
     _say_verdict(found, quiet)
+    if checked:
+        _say_distances(checked["landmarks"], quiet)
     if found.quality.verdict == "failed" and not force:
         raise RegistrationError(
             f"The volumes could not be aligned, and nothing was written: {found.quality.reason} "
@@ -109,6 +121,22 @@ def _checked_outputs(
     if pictures is not None:
         refuse_unwritable_folder(pictures if pictures.is_dir() else pictures.parent)
     return output
+
+
+def _placed(files: tuple[Path, Path], initial: Path | None) -> Landmarks:
+    from MedFusionLib.registration.landmarks import read_landmarks
+
+    if initial is not None:
+        raise InputError("Landmarks and --initial are two starts. Give one of them.")
+    return read_landmarks(*files)
+
+
+def _say_distances(report: dict[str, Any], quiet: bool) -> None:
+    say(
+        f"Landmarks: {len(report['points'])} pairs lie {report['mean_mm']:.1f} mm from each other "
+        f"on average, {report['largest_mm']:.1f} mm at most.",
+        quiet,
+    )
 
 
 def _say_verdict(found: Alignment, quiet: bool) -> None:

@@ -28,6 +28,7 @@ from MedFusionLib.registration.search import (
     COARSE,
     FINE,
     Cancel,
+    Stage,
     best_rigid_start,
     improve,
     never,
@@ -42,6 +43,13 @@ if TYPE_CHECKING:
 KINDS = ("rigid", "affine", "none")
 STEPS = 18
 MESSAGE = "Aligning the volumes"
+
+COARSELY = ((COARSE, "rigid"),)
+# Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place.
+FINELY = {
+    "rigid": ((FINE, "rigid"),),
+    "affine": ((FINE, "rigid"), (FINE, "affine")),
+}
 
 Progress = Callable[[int, int, str], None]
 
@@ -104,7 +112,10 @@ def align(
         if kind != "none":
             if start is None:
                 position = position.laid_by(_search(heads, seed, steps))
-            position = _climbed(position, freedom, seed, steps)
+                steps.advance()
+            else:
+                position = _climbed(position, COARSELY, seed, steps)
+            position = _climbed(position, FINELY[freedom], seed, steps)
         turned = look_all_around(*position.heads, position.found, seed, steps.cancelled)
         steps.advance()
         if kind != "none" and start is None:
@@ -135,11 +146,11 @@ def _search(heads: tuple[Head, Head], seed: int, steps: _Steps) -> SimpleITK.Tra
     return found
 
 
-def _climbed(position: Position, freedom: str, seed: int, steps: _Steps) -> Position:
-    """Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place."""
+def _climbed(
+    position: Position, stages: tuple[tuple[Stage, str], ...], seed: int, steps: _Steps
+) -> Position:
     fixed, moving = position.heads
     found = position.found
-    stages = [(COARSE, "rigid"), (FINE, "rigid")] + [(FINE, "affine")] * (freedom == "affine")
     for stage, degrees in stages:
         begin = with_freedom(found, degrees, fixed.centre)
         found = improve(fixed, moving, fixed.skin, begin, stage, seed, steps.cancelled).transform
@@ -154,7 +165,7 @@ def _better_of(
     reached = mutual_information(*position.heads, position.found)
     if turned.transform is None or turned.mutual_information <= reached:
         return position, turned
-    better = _climbed(position.laid_by(turned.transform), freedom, seed, steps)
+    better = _climbed(position.laid_by(turned.transform), FINELY[freedom], seed, steps)
     return better, Turned(reached, turned.degrees, position.found)
 
 
