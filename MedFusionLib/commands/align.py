@@ -36,7 +36,9 @@ def align_command(
     modality_b: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
     series_a: str | None = typer.Option(None, "--series", help="Series UID in a DICOM folder."),
     series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
-    force: bool = typer.Option(False, help="Write although the alignment failed."),
+    force: bool = typer.Option(
+        False, help="Write although the alignment failed or the patients differ."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
@@ -54,7 +56,7 @@ def align_command(
         read_volume(other, modality_b, series_b),
     )
     with progress_bar(quiet) as progress:
-        found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress)
+        found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress, force=force)
     if as_json:
         print_json(found.to_report())
     _say_verdict(found, quiet)

@@ -53,7 +53,9 @@ def fuse_command(
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
     allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
-    force: bool = typer.Option(False, help="Fuse although the alignment is in doubt."),
+    force: bool = typer.Option(
+        False, help="Fuse although the alignment is in doubt or the patients differ."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
