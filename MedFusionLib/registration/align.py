@@ -94,8 +94,8 @@ def align(
     different patients.
 
     Raises ``InputError`` for volumes without a head or a bad argument, ``IdentityError`` for two
-    patients, ``RegistrationError`` where no position gives the heads an overlap, ``Cancelled``. A bad
-    result is not raised but judged: see ``quality.verdict`` (pass, doubtful or failed) and
+    patients, ``RegistrationError`` where no position gives the heads an overlap, ``Cancelled``. A
+    bad result is not raised but judged: see ``quality.verdict`` (pass, doubtful or failed) and
     ``quality.reason``.
     """
     _check_arguments(kind, initial)

@@ -218,8 +218,8 @@ def _refuse_two_sweeps(stack: Sequence[Frame], where: str) -> None:
     if float(text) > OVERLAPPING * gap and _swept_twice([frame.instance for frame in stack]):
         raise InputError(
             f"The slices in '{where}' are {float(text):g} mm thick, lie {gap:g} mm apart and were "
-            "numbered in two sweeps over one region: two phases that interleave. Export one of them "
-            "alone."
+            "numbered in two sweeps over one region: two phases that interleave. Export one of "
+            "them alone."
         )
 
 

@@ -13,7 +13,6 @@ from typing import Any
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import refuse_unwritable_folder, written_whole
 from MedFusionLib.volumes.dicom_headers import is_dicom
-from MedFusionLib.volumes.missing_spacing import refuse_missing_spacing
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.volume import Volume, from_image, to_image
 
@@ -57,7 +56,6 @@ def _read_file(path: Path) -> Volume:
 
         return read_mgz(path)
     _refuse_broken_gzip(path)
-    refuse_missing_spacing(path)
     reader = SimpleITK.ImageFileReader()
     reader.SetFileName(str(path))
     try:
