@@ -14,12 +14,21 @@ import numpy as np
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.volumes.dicom_headers import Header
+from MedFusionLib.volumes.dicom_values import (
+    UNIT_TOLERANCE,
+    as_number,
+    as_text,
+    nth_text,
+    orientation_of,
+    pixel_spacing_of,
+    position_of,
+    rescale_of,
+    vector_of,
+)
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
-UNIT_TOLERANCE = 2e-3
-"""Direction cosines are rounded in files; they may be off by this much."""
 PROJECTIONS = ("TOMO", "GATED TOMO", "STATIC", "DYNAMIC", "GATED", "WHOLE BODY")
 """Kinds of nuclear medicine images (third value of the image type) that are no slices."""
 
@@ -126,15 +135,15 @@ def _number_of_frames(header: Header) -> int:
 
 def _classic_frame(header: Header) -> Frame:
     dataset, plane = header.dataset, _first_plane(header)
-    marks = {name: _text(dataset.get(name)) for name in STACK_MARKS}
-    marks |= {name: _text(dataset.get(name)) for name in ("TriggerTime", "AcquisitionTime")}
+    marks = {name: as_text(dataset.get(name)) for name in STACK_MARKS}
+    marks |= {name: as_text(dataset.get(name)) for name in ("TriggerTime", "AcquisitionTime")}
     return Frame(
         header,
         0,
-        _position(header, plane.get("ImagePositionPatient")),
-        _orientation(header, plane.get("ImageOrientationPatient")),
-        _pixel_spacing(header, dataset.get("PixelSpacing")),
-        _rescale(header, dataset),
+        position_of(header, plane.get("ImagePositionPatient")),
+        orientation_of(header, plane.get("ImageOrientationPatient")),
+        pixel_spacing_of(header, dataset.get("PixelSpacing")),
+        rescale_of(header, dataset),
         marks,
     )
 
@@ -176,10 +185,10 @@ def _enhanced_frame(header: Header, groups: _Groups, number: int) -> Frame:
     return Frame(
         header,
         number,
-        _position(header, groups.value("PlanePositionSequence", "ImagePositionPatient")),
-        _orientation(header, groups.value("PlaneOrientationSequence", "ImageOrientationPatient")),
-        _pixel_spacing(header, groups.value("PixelMeasuresSequence", "PixelSpacing")),
-        _rescale(header, header.dataset if transformation is None else transformation),
+        position_of(header, groups.value("PlanePositionSequence", "ImagePositionPatient")),
+        orientation_of(header, groups.value("PlaneOrientationSequence", "ImageOrientationPatient")),
+        pixel_spacing_of(header, groups.value("PixelMeasuresSequence", "PixelSpacing")),
+        rescale_of(header, header.dataset if transformation is None else transformation),
         _enhanced_marks(header, groups),
     )
 
@@ -187,8 +196,8 @@ def _enhanced_frame(header: Header, groups: _Groups, number: int) -> Frame:
 def _enhanced_marks(header: Header, groups: _Groups) -> dict[str, str]:
     marks = {}
     for name, places in STACK_MARKS.items():
-        found = (_text(groups.value(macro, keyword)) for macro, keyword in places)
-        marks[name] = next((text for text in found if text), _text(header.dataset.get(name)))
+        found = (as_text(groups.value(macro, keyword)) for macro, keyword in places)
+        marks[name] = next((text for text in found if text), as_text(header.dataset.get(name)))
     marks["DimensionIndex"] = _dimension_index(header.dataset, groups)
     marks["File"] = header.path.name
     return marks
@@ -220,12 +229,15 @@ def _stacked_frames(header: Header, count: int) -> list[Frame]:
     """Frames of a file that says the place of the first one only."""
     dataset = header.dataset
     first = _first_plane(header)
-    orientation = _orientation(header, first.get("ImageOrientationPatient"))
-    start = _position(header, first.get("ImagePositionPatient"))
+    orientation = orientation_of(header, first.get("ImageOrientationPatient"))
+    start = position_of(header, first.get("ImagePositionPatient"))
     normal = np.cross(orientation[0], orientation[1])
     offsets, note = _offsets(header, count, start, normal)
-    spacing, scale = _pixel_spacing(header, dataset.get("PixelSpacing")), _rescale(header, dataset)
-    marks = {name: _text(dataset.get(name)) for name in STACK_MARKS} | {"File": header.path.name}
+    spacing, scale = (
+        pixel_spacing_of(header, dataset.get("PixelSpacing")),
+        rescale_of(header, dataset),
+    )
+    marks = {name: as_text(dataset.get(name)) for name in STACK_MARKS} | {"File": header.path.name}
     return [
         Frame(
             header,
@@ -234,7 +246,7 @@ def _stacked_frames(header: Header, count: int) -> list[Frame]:
             orientation,
             spacing,
             scale,
-            marks | {name: _at(dataset.get(name), number) for name in NM_VECTORS},
+            marks | {name: nth_text(dataset.get(name), number) for name in NM_VECTORS},
             note,
         )
         for number, offset in enumerate(offsets)
@@ -268,9 +280,9 @@ def _offsets(
 
 def _refuse_other_frames(header: Header) -> None:
     """Frames may be moments or angles instead of slices."""
-    kind = _text(header.dataset.get("ImageType")).split("/")[2:3]
+    kind = as_text(header.dataset.get("ImageType")).split("/")[2:3]
     moving = any(
-        len(set(_vector(header, name))) > 1 for name in ("RotationVector", "AngularViewVector")
+        len(set(vector_of(header, name))) > 1 for name in ("RotationVector", "AngularViewVector")
     )
     if header.text("Modality") == "NM" and (moving or (kind and kind[0] in PROJECTIONS)):
         raise InputError(
@@ -285,22 +297,15 @@ def _refuse_other_frames(header: Header) -> None:
         raise InputError(f"'{header.path}' is a film: its frames are moments, no slices.")
 
 
-def _vector(header: Header, name: str) -> list[Any]:
-    value = header.dataset.get(name)
-    if value is None:
-        return []
-    return list(value) if isinstance(value, Sequence) else [value]
-
-
 def _frame_step(header: Header) -> tuple[float, str]:
     """Signed millimetres from a frame to the next along the normal.
 
     The sign is that of DICOM PS3.3 C.8.4.15: a negative spacing stacks against the normal.
     """
-    between = _number(header.dataset.get("SpacingBetweenSlices"))
+    between = as_number(header.dataset.get("SpacingBetweenSlices"))
     if between:
         return between, ""
-    thickness = _number(header.dataset.get("SliceThickness"))
+    thickness = as_number(header.dataset.get("SliceThickness"))
     if thickness and thickness > 0:
         note = (
             f"The file does not say how far its slices lie apart; their thickness, "
@@ -316,7 +321,7 @@ def _frame_step(header: Header) -> tuple[float, str]:
 def _dose_offsets(header: Header, count: int, start: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """DICOM PS3.3 C.8.8.3.2: relative to the first frame, or z in the patient."""
     offsets = np.array(
-        [_number(value) or 0.0 for value in _vector(header, "GridFrameOffsetVector")]
+        [as_number(value) or 0.0 for value in vector_of(header, "GridFrameOffsetVector")]
     )
     if len(offsets) == count and np.isfinite(offsets).all():
         if offsets[0] == 0:
@@ -327,119 +332,6 @@ def _dose_offsets(header: Header, count: int, start: np.ndarray, normal: np.ndar
         f"'{header.path}' does not say where the planes of its dose lie (grid frame offset "
         "vector). Export the dose again."
     )
-
-
-def _text(value: Any) -> str:
-    """A value as the user may type it: several ones with / between."""
-    if value is None:
-        return ""
-    if isinstance(value, str) or not isinstance(value, Sequence):
-        return str(value).strip()
-    return "/".join(str(part).strip() for part in value)
-
-
-def _at(values: Any, number: int) -> str:
-    if values is None:
-        return ""
-    many = list(values) if isinstance(values, Sequence) else [values]
-    return str(many[number]) if number < len(many) else ""
-
-
-def _number(value: Any) -> float | None:
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return None
-    return number if np.isfinite(number) else None
-
-
-def _numbers(value: Any, count: int) -> np.ndarray | None:
-    """Exactly so many finite numbers, or None."""
-    if value is None or isinstance(value, str) or not isinstance(value, Sequence):
-        return None
-    numbers = [_number(part) for part in value]
-    if len(numbers) != count or None in numbers:
-        return None
-    return np.array(numbers, float)
-
-
-def _position(header: Header, value: Any) -> np.ndarray:
-    position = _numbers(value, 3)
-    if position is None:
-        raise InputError(_no_place(header))
-    return position
-
-
-def _orientation(header: Header, value: Any) -> np.ndarray:
-    """Unit vectors along a row and a column, at right angles; rounded ones are put right."""
-    numbers = _numbers(value, 6)
-    if numbers is None:
-        raise InputError(_no_place(header))
-    row, column = numbers.reshape(2, 3)
-    products = np.array([row @ row - 1, column @ column - 1, row @ column])
-    if np.abs(products).max() > 2 * UNIT_TOLERANCE:
-        raise InputError(
-            f"'{header.path}' gives directions of rows and columns that are no unit vectors at "
-            "right angles. Export the series again."
-        )
-    row = row / np.linalg.norm(row)
-    column = column - (column @ row) * row
-    return np.stack([row, column / np.linalg.norm(column)])
-
-
-def _no_place(header: Header) -> str:
-    return (
-        f"'{header.path}' does not say where its slice lies (no image position and orientation). "
-        "Export the series again."
-    )
-
-
-def _pixel_spacing(header: Header, value: Any) -> tuple[float, float]:
-    numbers = _numbers(value, 2)
-    if numbers is not None and (numbers > 0).all():
-        return float(numbers[0]), float(numbers[1])
-    other = next(
-        (
-            name
-            for name in ("ImagerPixelSpacing", "NominalScannedPixelSpacing")
-            if header.dataset.get(name)
-        ),
-        None,
-    )
-    hint = (
-        f" Its {other} is a distance at the detector or the scanner, not in the patient."
-        if other
-        else ""
-    )
-    raise InputError(
-        f"'{header.path}' does not say how far its pixels lie apart (pixel spacing is missing, "
-        f"empty or zero).{hint} Export the series again from its scanner or archive."
-    )
-
-
-def _rescale(header: Header, place: Dataset) -> tuple[float, float] | None:
-    """Slope and intercept; the dose's scaling is a slope, too."""
-    if "ModalityLUTSequence" in header.dataset:
-        raise InputError(
-            f"'{header.path}' gives its values by a table (modality LUT), which MedFusion does not "
-            "read. Export the series with a slope and an intercept."
-        )
-    names = (
-        ("DoseGridScaling", "")
-        if header.text("Modality") == "RTDOSE"
-        else ("RescaleSlope", "RescaleIntercept")
-    )
-    given = [name for name in names if name and _text(place.get(name))]
-    if not given and names[0] == "RescaleSlope":
-        return None
-    slope = _number(place.get(names[0])) if names[0] in given else 1.0
-    intercept = _number(place.get(names[1])) if names[1] in given else 0.0
-    if not slope or intercept is None or not given:
-        raise InputError(
-            f"'{header.path}' gives no usable scale of its values ({names[0]} "
-            f"'{_text(place.get(names[0]))}'). Export the series again."
-        )
-    return slope, intercept
 
 
 def is_localizer(frame: Frame) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -113,9 +114,15 @@ def _names(names: list[str]) -> str:
 @contextmanager
 def quiet_pydicom() -> Iterator[None]:
     """Values that break a rule of DICOM are checked where they are used, and told there."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    logger = logging.getLogger("pydicom")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
 
 
 def scan_folder(folder: Path) -> DicomFolder:

@@ -1,15 +1,14 @@
-"""The values of DICOM frames: decoded, scaled, and with the padding turned into background."""
+"""The values of DICOM frames: scaled, and with the padding turned into background."""
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.volumes.dicom_decoding import stored_frames
 from MedFusionLib.volumes.dicom_frames import Frame
 from MedFusionLib.volumes.dicom_headers import Header
 
@@ -17,9 +16,6 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
-SECONDARY_CAPTURE = "1.2.840.10008.5.1.4.1.1.7"
-END_OF_IMAGE = b"\xff\xd9"
-"""The last bytes of every JPEG, JPEG-LS and JPEG 2000 stream."""
 MEASURED = {"CT": "Hounsfield units", "PT": "uptake", "NM": "counts", "RTDOSE": "dose"}
 """Modalities whose values mean something whatever grey they are shown in."""
 
@@ -64,6 +60,7 @@ def _refuse_unknown_layout(header: Header) -> None:
     names = ["Rows", "Columns", "SamplesPerPixel", "BitsAllocated"]
     if not _is_float(header):
         names += ["BitsStored", "HighBit", "PixelRepresentation"]
+    _photometric(header)
     texts = {name: header.text(name) for name in names}
     fits = all(text.isdigit() for text in texts.values()) and texts["SamplesPerPixel"] in "13"
     if fits and not _is_float(header):
@@ -240,142 +237,3 @@ def _as_stored(value: object, dataset: Dataset) -> int:
     if low < 0 and number > high:
         number -= 1 << allocated
     return number + (1 << allocated) if low == 0 and number < 0 else number
-
-
-def stored_frames(header: Header, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    """The stored values of some frames of a file, one after the other: (J, I) or (J, I, 3).
-
-    pydicom reads what is not compressed and RLE; GDCM, as part of SimpleITK, decodes the JPEG
-    family, so that the same values come out wherever MedFusion runs.
-    """
-    import pydicom
-
-    try:
-        dataset = pydicom.dcmread(header.path, force=True)
-        _give_transfer_syntax(dataset)
-        yield from _decoded_frames(dataset, numbers)
-    except InputError:
-        raise
-    except MemoryError:
-        raise
-    except Exception as error:  # decoders name no common kind for what damaged bytes cause
-        reason = str(error).strip().splitlines()
-        raise InputError(
-            f"The pixels of '{header.path}' cannot be read: the file is truncated or damaged, or "
-            f"compressed in an unknown way ({reason[-1] if reason else type(error).__name__}). "
-            "Export the series again, uncompressed."
-        ) from error
-
-
-def _give_transfer_syntax(dataset: Dataset) -> None:
-    """Files without a preamble do not name the order of their bytes; it shows in the elements."""
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
-
-    if not hasattr(dataset, "file_meta"):
-        dataset.file_meta = FileMetaDataset()
-    if "TransferSyntaxUID" not in dataset.file_meta:
-        implicit = dataset.original_encoding[0]
-        dataset.file_meta.TransferSyntaxUID = (
-            ImplicitVRLittleEndian if implicit else ExplicitVRLittleEndian
-        )
-
-
-def _decoded_frames(dataset: Dataset, numbers: Sequence[int]) -> Iterator[np.ndarray]:
-    from pydicom.pixels import iter_pixels
-    from pydicom.uid import RLELossless
-
-    syntax = dataset.file_meta.TransferSyntaxUID
-    if int(dataset.BitsAllocated) == 1:
-        raise InputError(
-            f"'{dataset.filename}' is a label map of one bit a pixel, not an image. Choose an MR, "
-            "CT, PET or SPECT."
-        )
-    if syntax.is_encapsulated and syntax != RLELossless:
-        frames = (_decoded_by_gdcm(dataset, number) for number in numbers)
-    else:
-        frames = (
-            array if array.dtype.kind == "f" or array.ndim == 3 else _used_bits(array, dataset)
-            for array in iter_pixels(dataset, indices=list(numbers))
-        )
-    for array in frames:
-        yield _in_colour(array, dataset)
-
-
-def _used_bits(array: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Without the bits that hold overlays or nothing, and with the sign of the highest one."""
-    bits, high = int(dataset.BitsStored), int(dataset.HighBit)
-    allocated = int(dataset.BitsAllocated)
-    if bits == allocated:
-        return array
-    signed = bool(dataset.PixelRepresentation)
-    unsigned = array.view(f"{array.dtype.byteorder}u{array.itemsize}")
-    # Up to the top, and down again: the right shift of a signed number fills in its sign.
-    shifted = unsigned << (allocated - 1 - high)
-    return (shifted.view(array.dtype) if signed else shifted) >> (allocated - bits)
-
-
-def _in_colour(array: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Indices of a palette as 8-bit colours; other arrays as they are."""
-    from pydicom.pixels import apply_color_lut
-
-    if dataset.PhotometricInterpretation == "PALETTE COLOR":
-        array = apply_color_lut(array, dataset)[..., :3]
-    if array.ndim == 3 and array.dtype != np.uint8:
-        if array.dtype != np.uint16:
-            raise InputError(f"'{dataset.filename}' holds colours of an unknown depth. Use 8 bits.")
-        array = (array >> (int(array.itemsize) * 8 - 8)).astype(np.uint8)
-    return array
-
-
-def _decoded_by_gdcm(dataset: Dataset, number: int) -> np.ndarray:
-    """One compressed frame, by way of a file that holds nothing else.
-
-    The file has no slope, so that the stored values come back and each frame's own scale can be
-    applied here.
-    """
-    import SimpleITK
-    from pydicom.encaps import get_frame
-
-    count = int(dataset.get("NumberOfFrames") or 1)
-    stream = get_frame(dataset.PixelData, number, number_of_frames=count)
-    if not stream.rstrip(b"\0").endswith(END_OF_IMAGE):
-        raise InputError(f"'{dataset.filename}' is truncated: a compressed frame has no end.")
-    with tempfile.TemporaryDirectory(prefix="medfusion-") as folder:
-        path = Path(folder) / "frame.dcm"
-        _bare_image(dataset, stream).save_as(path, enforce_file_format=True)
-        reader = SimpleITK.ImageFileReader()
-        reader.SetFileName(str(path))
-        reader.SetImageIO("GDCMImageIO")
-        return SimpleITK.GetArrayFromImage(reader.Execute())[0]
-
-
-def _bare_image(dataset: Dataset, stream: bytes) -> Dataset:
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.encaps import encapsulate
-    from pydicom.uid import UID, generate_uid
-
-    image = Dataset()
-    image.file_meta = FileMetaDataset()
-    image.file_meta.TransferSyntaxUID = dataset.file_meta.TransferSyntaxUID
-    image.SOPClassUID = image.file_meta.MediaStorageSOPClassUID = UID(SECONDARY_CAPTURE)
-    image.SOPInstanceUID = generate_uid(prefix=None)
-    image.file_meta.MediaStorageSOPInstanceUID = image.SOPInstanceUID
-    for keyword in (
-        "Rows",
-        "Columns",
-        "BitsAllocated",
-        "BitsStored",
-        "HighBit",
-        "PixelRepresentation",
-        "SamplesPerPixel",
-        "PlanarConfiguration",
-    ):
-        if keyword in dataset:
-            setattr(image, keyword, dataset[keyword].value)
-    kind = str(dataset.PhotometricInterpretation)
-    image.PhotometricInterpretation = kind if int(dataset.SamplesPerPixel) == 3 else "MONOCHROME2"
-    image.PixelData = encapsulate([stream])
-    image["PixelData"].VR = "OB"
-    image["PixelData"].is_undefined_length = True
-    return image

@@ -63,8 +63,8 @@ def one_stack(frames: Sequence[Frame], choice: Mapping[str, str], where: str) ->
     if len(wanted) != 1:
         raise InputError(_which_stack(stacks, wanted, where))
     stack = sorted(next(iter(wanted.values())), key=_place)
-    _refuse_two_sweeps(stack, where)
     _refuse_same_place(stack, where)
+    _refuse_two_sweeps(stack, where)
     return stack
 
 

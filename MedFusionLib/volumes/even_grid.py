@@ -87,8 +87,7 @@ class SliceGaps:
         if self.numbers is None:
             return False
         steps = np.abs(np.diff(self.numbers))
-        usual = np.median(steps)
-        return bool(usual > 0 and (steps[run] >= MISSING_FACTOR * usual).all())
+        return bool(steps.min() > 0 and (steps[run] >= MISSING_FACTOR * steps.min()).all())
 
     def sentence(self) -> str:
         """The distinct gaps and where they lie, in words."""
