@@ -107,7 +107,8 @@ def _same_private(headers: Sequence[Any], group: int, creator: str, element: int
     if len(values) > 1:
         raise _NoFactor("its slices differ in Philips' private scale")
     value = values.pop()
-    return None if value in (None, "") else _positive(value, "Philips' private scale")
+    # Scanners write 0 where they do not know it.
+    return _positive(value, "Philips' private scale") if value and float(value) else None
 
 
 def _private(header: Any, group: int, creator: str, element: int) -> Any:
