@@ -75,21 +75,22 @@ def _decoded_frames(dataset: Dataset, numbers: Sequence[int]) -> Iterator[np.nda
         _refuse_more_pixels(dataset)
         frames = (
             array if array.dtype.kind == "f" or array.ndim == 3 else _used_bits(array, dataset)
-            for array in iter_pixels(dataset, indices=list(numbers))
+            for array in iter_pixels(dataset, indices=list(numbers), correct_unused_bits=False)
         )
     for array in frames:
         yield _in_colour(array, dataset)
 
 
 def _refuse_more_pixels(dataset: Dataset) -> None:
-    """A row or more beyond what rows and columns tell means that they are wrong."""
+    """A row or column more than the header tells means that it is wrong; a padded end does not."""
     from pydicom.uid import RLELossless
 
     if dataset.file_meta.TransferSyntaxUID == RLELossless or "PixelData" not in dataset:
         return
-    row = int(dataset.Columns) * int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated) // 8
-    told = row * int(dataset.Rows) * int(dataset.get("NumberOfFrames") or 1)
-    if len(dataset.PixelData) - told >= row:
+    rows, columns = int(dataset.Rows), int(dataset.Columns)
+    pixel = int(dataset.SamplesPerPixel) * int(dataset.BitsAllocated) // 8
+    told = rows * columns * pixel * int(dataset.get("NumberOfFrames") or 1)
+    if len(dataset.PixelData) - told >= min(rows, columns) * pixel:
         raise InputError(
             f"'{dataset.filename}' holds more pixels than its rows and columns tell. Export the "
             "series again."
@@ -97,7 +98,11 @@ def _refuse_more_pixels(dataset: Dataset) -> None:
 
 
 def _used_bits(array: np.ndarray, dataset: Dataset) -> np.ndarray:
-    """Without the bits that hold overlays or nothing, and with the sign of the highest one."""
+    """Without the bits that hold overlays or nothing, and with the sign of the highest one.
+
+    Raises ``InputError`` where the other bits hold something that no overlay accounts for: the file
+    may be wrong about how many bits its values have.
+    """
     bits, high = int(dataset.BitsStored), int(dataset.HighBit)
     allocated = int(dataset.BitsAllocated)
     if bits == allocated:
@@ -106,7 +111,18 @@ def _used_bits(array: np.ndarray, dataset: Dataset) -> np.ndarray:
     unsigned = array.view(f"{array.dtype.byteorder}u{array.itemsize}")
     # Up to the top, and down again: the right shift of a signed number fills in its sign.
     shifted = unsigned << (allocated - 1 - high)
-    return (shifted.view(array.dtype) if signed else shifted) >> (allocated - bits)
+    values = (shifted.view(array.dtype) if signed else shifted) >> (allocated - bits)
+    if not _has_overlays(dataset) and np.any(values << (high + 1 - bits) != array):
+        raise InputError(
+            f"'{dataset.filename}' holds values of more than the {bits} bits that its header "
+            "tells. Export the series again."
+        )
+    return values
+
+
+def _has_overlays(dataset: Dataset) -> bool:
+    """Whether the bits above the values may hold overlays (groups 6000 to 60FF)."""
+    return any((group, 0x0102) in dataset for group in range(0x6000, 0x6100, 2))
 
 
 def _in_colour(array: np.ndarray, dataset: Dataset) -> np.ndarray:

@@ -17,6 +17,7 @@ from MedFusionLib.volumes.dicom_headers import Header
 from MedFusionLib.volumes.dicom_values import (
     UNIT_TOLERANCE,
     as_number,
+    as_numbers,
     as_text,
     nth_text,
     orientation_of,
@@ -265,7 +266,7 @@ def _offsets(
     header: Header, count: int, start: np.ndarray, normal: np.ndarray
 ) -> tuple[np.ndarray, str]:
     """Millimetres of each frame from the first one along the normal, and what to know of it."""
-    if header.text("Modality") == "RTDOSE" or "GridFrameOffsetVector" in header.dataset:
+    if header.text("Modality") == "RTDOSE":
         return _dose_offsets(header, count, start, normal), ""
     _refuse_other_frames(header)
     step, note = _frame_step(header)
@@ -320,10 +321,8 @@ def _frame_step(header: Header) -> tuple[float, str]:
 
 def _dose_offsets(header: Header, count: int, start: np.ndarray, normal: np.ndarray) -> np.ndarray:
     """DICOM PS3.3 C.8.8.3.2: relative to the first frame, or z in the patient."""
-    offsets = np.array(
-        [as_number(value) or 0.0 for value in vector_of(header, "GridFrameOffsetVector")]
-    )
-    if len(offsets) == count and np.isfinite(offsets).all():
+    offsets = as_numbers(header.dataset.get("GridFrameOffsetVector"), count)
+    if offsets is not None:
         if offsets[0] == 0:
             return offsets
         if abs(offsets[0] - start[2]) < 1e-2 and abs(normal[2]) > 1 - UNIT_TOLERANCE:

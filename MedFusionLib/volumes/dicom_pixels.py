@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 PARAMETRIC_MAP = "1.2.840.10008.5.1.4.1.1.30"
+GREY = ("MONOCHROME1", "MONOCHROME2", "PALETTE COLOR")
+COLOURED = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 MEASURED = {"CT": "Hounsfield units", "PT": "uptake", "NM": "counts", "RTDOSE": "dose"}
 """Modalities whose values mean something whatever grey they are shown in."""
 
@@ -60,9 +62,10 @@ def _refuse_unknown_layout(header: Header) -> None:
     names = ["Rows", "Columns", "SamplesPerPixel", "BitsAllocated"]
     if not _is_float(header):
         names += ["BitsStored", "HighBit", "PixelRepresentation"]
-    _photometric(header)
+    kind = _photometric(header)
     texts = {name: header.text(name) for name in names}
-    fits = all(text.isdigit() for text in texts.values()) and texts["SamplesPerPixel"] in "13"
+    samples = "1" if kind in GREY else "3"
+    fits = all(text.isdigit() for text in texts.values()) and texts["SamplesPerPixel"] == samples
     if fits and not _is_float(header):
         stored, high = int(texts["BitsStored"]), int(texts["HighBit"])
         fits = 1 <= stored <= high + 1 <= int(texts["BitsAllocated"]) <= 32
@@ -87,9 +90,10 @@ def _is_colour(headers: Sequence[Header]) -> bool:
 
 def _photometric(header: Header) -> str:
     kind = header.text("PhotometricInterpretation")
-    if not kind:
+    if kind not in (*GREY, *COLOURED):
         raise InputError(
-            f"'{header.path}' does not say whether it is grey or colour. Export again."
+            f"'{header.path}' does not say whether it is grey or colour in a way that MedFusion "
+            f"knows ('{kind}'). Export the series again."
         )
     return kind
 

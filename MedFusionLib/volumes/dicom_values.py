@@ -113,22 +113,28 @@ def rescale_of(header: Header, place: Dataset) -> tuple[float, float] | None:
             f"'{header.path}' gives its values by a table (modality LUT), which MedFusion does not "
             "read. Export the series with a slope and an intercept."
         )
-    names = (
-        ("DoseGridScaling", "")
-        if header.text("Modality") == "RTDOSE"
-        else ("RescaleSlope", "RescaleIntercept")
-    )
-    given = [name for name in names if name and as_text(place.get(name))]
-    if not given and names[0] == "RescaleSlope":
+    if header.text("Modality") == "RTDOSE":
+        return _positive_scaling(header, place), 0.0
+    given = [as_text(place.get(name)) for name in ("RescaleSlope", "RescaleIntercept")]
+    if not any(given):
         return None
-    slope = as_number(place.get(names[0])) if names[0] in given else 1.0
-    intercept = as_number(place.get(names[1])) if names[1] in given else 0.0
-    if not slope or intercept is None or not given:
+    slope, intercept = (as_number(text) for text in given)
+    if not slope or intercept is None:
         raise InputError(
-            f"'{header.path}' gives no usable scale of its values ({names[0]} "
-            f"'{as_text(place.get(names[0]))}'). Export the series again."
+            f"'{header.path}' gives no usable scale of its values (rescale slope '{given[0]}', "
+            f"intercept '{given[1]}'). Export the series again."
         )
     return slope, intercept
+
+
+def _positive_scaling(header: Header, place: Dataset) -> float:
+    scaling = as_number(place.get("DoseGridScaling"))
+    if scaling is None or scaling <= 0:
+        raise InputError(
+            f"'{header.path}' gives no usable scale of its values (dose grid scaling). Export the "
+            "dose again."
+        )
+    return scaling
 
 
 def vector_of(header: Header, name: str) -> list[Any]:

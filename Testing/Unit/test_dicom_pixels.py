@@ -156,10 +156,19 @@ def test_bits_above_the_stored_ones_are_no_part_of_the_value(tmp_path, signed):
         noise = np.random.default_rng(index).integers(0, 16, stored.shape) << 12
         image.PixelData = (stored | noise).astype("<u2").tobytes()
         image.BitsStored, image.HighBit = 12, 11
+        image.add_new((0x6000, 0x0102), "US", 12)
 
     dtype = "i2" if signed else "u2"
-    folder = write_series(tmp_path, formula=formula, dtype=dtype, edit=overlaid)
+    folder = write_series(tmp_path / "a", formula=formula, dtype=dtype, edit=overlaid)
     assert worst(read_volume(folder), formula) < 0.51
+
+    def without_overlay(image, index):
+        overlaid(image, index)
+        del image[0x6000, 0x0102]
+
+    folder = write_series(tmp_path / "b", formula=formula, dtype=dtype, edit=without_overlay)
+    with pytest.raises(InputError, match="more than the 12 bits"):
+        read_volume(folder)
 
 
 def inverted(image, index):
