@@ -34,8 +34,10 @@ def align_command(
     ),
     modality_a: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
     modality_b: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
-    series_a: str | None = typer.Option(None, "--series", help="Series UID in a DICOM folder."),
-    series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
+    series_a: str | None = typer.Option(
+        None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
+    ),
+    series_b: str | None = typer.Option(None, help="The same for the other volume."),
     force: bool = typer.Option(
         False, help="Write although the alignment failed or the patients differ."
     ),

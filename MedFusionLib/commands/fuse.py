@@ -43,8 +43,10 @@ def fuse_command(
     window_b: str = typer.Option("auto", help="Window of the other volume, likewise."),
     modality_a: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
     modality_b: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
-    series_a: str | None = typer.Option(None, "--series", help="Series UID in a DICOM folder."),
-    series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
+    series_a: str | None = typer.Option(
+        None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
+    ),
+    series_b: str | None = typer.Option(None, help="The same for the other volume."),
     aligned: Path | None = typer.Option(None, help="Also write the aligned other volume here."),
     uncertainty: Path | None = typer.Option(
         None, help="Also write the standard deviation over the method's noise draws (dmfnet) here."

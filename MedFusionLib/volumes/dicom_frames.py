@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -87,9 +88,14 @@ class Frame:
     note: str = ""
     """What a user should know of how the place was found."""
 
-    @property
+    @cached_property
     def normal(self) -> np.ndarray:
         return np.cross(self.orientation[0], self.orientation[1])
+
+    @cached_property
+    def place(self) -> float:
+        """Millimetres along the normal."""
+        return float(self.normal @ self.position)
 
     @property
     def instance(self) -> int | None:

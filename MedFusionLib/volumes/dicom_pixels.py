@@ -175,6 +175,8 @@ def _scaled(stored: np.ndarray, frame: Frame, dtype: np.dtype) -> np.ndarray:
     if _photometric(frame.header) == "MONOCHROME1":
         low, high = stored_range(frame.header.dataset)
         stored = (low + high) - stored.astype(np.int64)
+    if (slope, intercept) == (1.0, 0.0):
+        return stored
     if dtype.kind == "f":
         return stored * np.float64(slope) + intercept
     return stored.astype(np.int64) * int(slope) + int(intercept)

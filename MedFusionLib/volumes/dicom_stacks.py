@@ -62,7 +62,7 @@ def one_stack(frames: Sequence[Frame], choice: Mapping[str, str], where: str) ->
     }
     if len(wanted) != 1:
         raise InputError(_which_stack(stacks, wanted, where))
-    stack = sorted(next(iter(wanted.values())), key=_place)
+    stack = sorted(next(iter(wanted.values())), key=lambda frame: frame.place)
     _refuse_same_place(stack, where)
     _refuse_two_sweeps(stack, where)
     return stack
@@ -149,7 +149,7 @@ def _by_mark(frames: Iterable[Frame], name: str) -> dict[str, list[Frame]]:
 def _compete(frames: Sequence[Frame], name: str) -> bool:
     """Whether two values of a mark cover the same region, and not one beside the other."""
     groups = [group for group in _by_mark(frames, name).values() if len(group) > 1]
-    covered = [np.array([_place(frame) for frame in group]) for group in groups]
+    covered = [np.array([frame.place for frame in group]) for group in groups]
     return any(
         _reaches_into(one, two) or _reaches_into(two, one) for one, two in combinations(covered, 2)
     )
@@ -160,13 +160,8 @@ def _reaches_into(places: np.ndarray, others: np.ndarray) -> bool:
     return bool(np.any((places > low) & (places < high)))
 
 
-def _place(frame: Frame) -> float:
-    """Millimetres along the slice normal."""
-    return float(frame.normal @ frame.position)
-
-
 def _collide(frames: Sequence[Frame]) -> bool:
-    places = np.sort([_place(frame) for frame in frames])
+    places = np.sort([frame.place for frame in frames])
     return bool(np.any(np.diff(places) < SAME_PLACE))
 
 
@@ -214,7 +209,7 @@ def _refuse_two_sweeps(stack: Sequence[Frame], where: str) -> None:
     thickness = {frame.header.text("SliceThickness") for frame in stack}
     if len(thickness) != 1 or not (text := thickness.pop()) or len(stack) < 4:
         return
-    gap = float(np.median(np.diff([_place(frame) for frame in stack])))
+    gap = float(np.median(np.diff([frame.place for frame in stack])))
     if float(text) > OVERLAPPING * gap and _swept_twice([frame.instance for frame in stack]):
         raise InputError(
             f"The slices in '{where}' are {float(text):g} mm thick, lie {gap:g} mm apart and were "
