@@ -50,6 +50,7 @@ def align_command(
     from MedFusionLib.registration.align import align
     from MedFusionLib.registration.overlap import read_transform
     from MedFusionLib.volumes.files import read_volume
+    from MedFusionLib.volumes.identity import refuse_two_patients
 
     start = None if initial is None else read_transform(initial)
     say(f"Reading {reference} and {other}", quiet)
@@ -57,6 +58,10 @@ def align_command(
         read_volume(reference, modality_a, series_a),
         read_volume(other, modality_b, series_b),
     )
+    warnings: list[str] = []
+    refuse_two_patients(*volumes, force, warnings)
+    for warning in warnings:
+        say(f"Warning: {warning}", quiet)
     with progress_bar(quiet) as progress:
         found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress, force=force)
     if as_json:
