@@ -116,8 +116,10 @@ def frames_of(header: Header) -> list[Frame]:
     """
     try:
         return _frames_of(header)
-    except (ValueError, TypeError, AttributeError, KeyError, IndexError, OverflowError) as error:
-        # pydicom turns a value into a number where it is asked for, and not before.
+    except InputError:
+        raise
+    except Exception as error:
+        # pydicom turns bytes into a value where it is asked for, and names no common kind of error.
         raise InputError(
             f"The header of '{header.path}' holds a value that cannot be read ({error}). "
             "Export the series again."

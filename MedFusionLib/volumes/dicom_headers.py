@@ -82,7 +82,7 @@ class Header:
         """A value as text, empty where it is missing or is not what its kind of value may be."""
         try:
             value = self.dataset.get(keyword)
-        except (ValueError, TypeError, OverflowError):
+        except Exception:  # pydicom names no common kind for values that are no values
             return ""
         return "" if value is None else str(value).strip()
 

@@ -195,7 +195,7 @@ class Padding:
 
     def note(self, index: int, stored: np.ndarray, header: Header) -> None:
         """Remember which pixels of a slice are padding."""
-        limits = _padding_limits(header.dataset)
+        limits = _padding_limits(header)
         if limits is None:
             return
         inside = (stored >= limits[0]) & (stored <= limits[1])
@@ -225,13 +225,22 @@ class Padding:
         )
 
 
-def _padding_limits(dataset: Dataset) -> tuple[int, int] | None:
+def _padding_limits(header: Header) -> tuple[int, int] | None:
     """Stored values from and to which pixels are padding (DICOM PS3.3 C.7.5.1.1.2)."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None or value == "":
-        return None
-    limit = dataset.get("PixelPaddingRangeLimit")
-    ends = [_as_stored(end, dataset) for end in (value, value if limit in (None, "") else limit)]
+    dataset = header.dataset
+    try:
+        value, limit = (
+            dataset.get(name) for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")
+        )
+        if value in (None, ""):
+            return None
+        ends = [
+            _as_stored(end, dataset) for end in (value, value if limit in (None, "") else limit)
+        ]
+    except Exception as error:  # pydicom names no common kind for values that are no values
+        raise InputError(
+            f"'{header.path}' gives a padding value that cannot be read. Export the series again."
+        ) from error
     return min(ends), max(ends)
 
 

@@ -16,6 +16,7 @@ from MedFusionLib.volumes.dicom_frames import (
     Frame,
     is_localizer,
 )
+from MedFusionLib.volumes.dicom_values import as_number
 
 PARALLEL_TOLERANCE = 1e-3
 """Slices whose direction cosines differ by less than this are parallel."""
@@ -206,13 +207,14 @@ def _refuse_two_sweeps(stack: Sequence[Frame], where: str) -> None:
 
     Nothing else tells them apart where the second phase lies half a slice beside the first.
     """
-    thickness = {frame.header.text("SliceThickness") for frame in stack}
-    if len(thickness) != 1 or not (text := thickness.pop()) or len(stack) < 4:
+    told = {as_number(frame.header.text("SliceThickness")) for frame in stack}
+    thickness = told.pop() if len(told) == 1 else None
+    if thickness is None or len(stack) < 4:
         return
     gap = float(np.median(np.diff([frame.place for frame in stack])))
-    if float(text) > OVERLAPPING * gap and _swept_twice([frame.instance for frame in stack]):
+    if thickness > OVERLAPPING * gap and _swept_twice([frame.instance for frame in stack]):
         raise InputError(
-            f"The slices in '{where}' are {float(text):g} mm thick, lie {gap:g} mm apart and were "
+            f"The slices in '{where}' are {thickness:g} mm thick, lie {gap:g} mm apart and were "
             "numbered in two sweeps over one region: two phases that interleave. Export one of "
             "them alone."
         )

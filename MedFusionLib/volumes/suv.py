@@ -44,7 +44,7 @@ def suv_scale(headers: Sequence[Any]) -> tuple[float | None, str]:
         return _factor(headers), ""
     except _NoFactor as error:
         return None, str(error)
-    except (AttributeError, TypeError, ValueError, KeyError, OverflowError) as error:
+    except Exception as error:  # pydicom names no common kind for values that are no values
         return None, f"its header holds a value that cannot be read ({error})"
 
 

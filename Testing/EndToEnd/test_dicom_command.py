@@ -43,14 +43,3 @@ def test_two_patients_are_refused_and_a_stack_is_picked_by_name(tmp_path, pair):
     assert "different patients" in forced.stderr
     aligned = read_volume(tmp_path / "ct.nrrd")
     assert worst(aligned, lambda points: 0.4 * head(points)) < 0.51
-
-
-def test_a_suv_window_without_a_factor_leaves_no_output(tmp_path):
-    write_series(tmp_path / "mr", modality="MR")
-    write_series(tmp_path / "pt", modality="PT")
-    refused = run(
-        "fuse", tmp_path / "mr", tmp_path / "pt", "--window-b", "suv", "-o", tmp_path / "out.nrrd"
-    )
-    assert refused.returncode == 2
-    assert "become SUV" in refused.stderr
-    assert not (tmp_path / "out.nrrd").exists()

@@ -86,6 +86,8 @@ TEXTS = {
     "RescaleType": ["", "HU"],
     "AcquisitionTime": ["", "120000", "noon"],
     "StackID": ["", "2"],
+    "PixelPaddingRangeLimit": ["", "abc"],
+    "RadiopharmaceuticalInformationSequence": ["", "abc"],
 }
 NUMBERS = {
     "Rows": [0, 1, 4, 6, 65535],
@@ -95,6 +97,7 @@ NUMBERS = {
     "HighBit": [0, 7, 12, 16],
     "PixelRepresentation": [0, 1, 2],
     "SamplesPerPixel": [0, 2, 3],
+    "PixelPaddingValue": [40000],
 }
 CHANGES = st.one_of(
     st.sampled_from(sorted(TEXTS)).flatmap(
