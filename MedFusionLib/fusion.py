@@ -90,7 +90,7 @@ def fuse(
     (positions are trusted), ``rigid`` or ``affine`` (registered first), or a SimpleITK transform
     from reference space to other space. ``initial``: linear transform from reference space to
     other space from which ``rigid`` and ``affine`` climb instead of searching. ``device``: auto,
-    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``hot`` map, keeps a
+    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``heat`` map, keeps a
     colour volume's own colours, and fuses the rest in grey; ``grey`` or the name of a colour map
     overrides it. ``plane``: axial, coronal or sagittal. Windows: see
     ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the background;

@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 Progress = Callable[[int, int, str], None]
+COLOUR_HELP = (
+    "auto (heat for PET and SPECT), grey, or a colour map: heat, inferno, hot, rainbow, pet-dicom."
+)
 
 
 def silent(done: int, total: int, message: str) -> None:

@@ -79,6 +79,8 @@ class Colour(Enum):
 
     AUTOMATIC = "auto"
     GREY = "grey"
+    HEAT = "heat"
+    INFERNO = "inferno"
     HOT = "hot"
     RAINBOW = "rainbow"
     PET_DICOM = "pet-dicom"
@@ -132,6 +134,8 @@ def _colourLabels() -> dict[Colour, str]:
     return {
         Colour.AUTOMATIC: _("Automatic: PET and SPECT in color"),
         Colour.GREY: _("Grayscale"),
+        Colour.HEAT: _("Color: heat"),
+        Colour.INFERNO: _("Color: inferno"),
         Colour.HOT: _("Color: hot"),
         Colour.RAINBOW: _("Color: rainbow"),
         Colour.PET_DICOM: _("Color: PET-DICOM"),
