@@ -11,7 +11,7 @@ from typing import Any
 
 Progress = Callable[[int, int, str], None]
 COLOUR_HELP = (
-    "auto (heat for PET and SPECT), grey, or a colour map: heat, inferno, hot, rainbow, pet-dicom."
+    "auto (rainforest for PET and SPECT), grey, or a map: rainforest, hot, rainbow or pet-dicom."
 )
 
 

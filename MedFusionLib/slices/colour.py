@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.slices.colour_tables import HEAT, INFERNO
+from MedFusionLib.slices.colour_tables import RAINFOREST
 
 LUMINANCE = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 TO_YCBCR = np.array(
@@ -48,16 +48,11 @@ _STOPS = {
     ],
     "grey": [(0, 0, 0, 0), (1, 1, 1, 1)],
 }
-# Published maps whose lightness grows evenly, for fused images; see `MUTED`.
-_TABLES = {"heat": HEAT, "inferno": INFERNO}
+_TABLES = {"rainforest": RAINFOREST}
 COLOUR_MAPS = (*_TABLES, *_STOPS)
-FUNCTIONAL_MAP = "heat"
+FUNCTIONAL_MAP = "rainforest"
 """Shows PET and SPECT unless another one is chosen; docs/COLOUR.md says why."""
 TABLE_SIZE = 4096
-MUTED = 0.65
-"""Share of their chrominance with which the published maps are drawn. A colour on the border of the
-RGB cube has one luminance only; with this much taken back, a third of the range is left for the
-anatomy beneath it."""
 KEPT_SPAN = 0.8
 """Colours whose channels differ by at most this keep their chrominance whole when they are laid on
 another luminance; stronger ones may come down to it, for the anatomy to show at all."""
@@ -75,18 +70,16 @@ def apply_colour_map(values: np.ndarray, name: str) -> np.ndarray:
 def _table(name: str) -> np.ndarray:
     """(4096, 3): a map sampled finely enough for 8-bit results, which is 5 times as fast as
     interpolating each voxel."""
-    stops = _muted_stops(_TABLES[name]) if name in _TABLES else np.array(_STOPS[name])
+    stops = _stops(_TABLES[name]) if name in _TABLES else np.array(_STOPS[name])
     places = np.linspace(0, 1, TABLE_SIZE)
     channels = [np.interp(places, stops[:, 0], stops[:, channel]) for channel in (1, 2, 3)]
     return np.stack(channels, axis=-1).astype(np.float32)
 
 
-def _muted_stops(table: str) -> np.ndarray:
-    """Stops of a published table, evenly spaced, black first, with `MUTED` chrominance."""
+def _stops(table: str) -> np.ndarray:
+    """The colours of a table of `colour_tables` as evenly spaced stops."""
     rgb = np.frombuffer(bytes.fromhex(table), np.uint8).reshape(-1, 3) / 255
-    rgb[0] = 0
-    grey = luminance(rgb)[:, None]
-    return np.column_stack([np.linspace(0, 1, len(rgb)), grey + MUTED * (rgb - grey)])
+    return np.column_stack([np.linspace(0, 1, len(rgb)), rgb])
 
 
 def rgb_to_ycbcr(rgb: np.ndarray) -> np.ndarray:
