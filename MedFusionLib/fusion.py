@@ -19,6 +19,7 @@ from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, me
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.registration import overlap as alignments
 from MedFusionLib.slices import intensity
+from MedFusionLib.slices.legend import scale_of
 from MedFusionLib.slices.painting import (
     SlicePainter,
     brightest_channel,
@@ -91,7 +92,7 @@ def fuse(
     (positions are trusted), ``rigid`` or ``affine`` (registered first), or a SimpleITK transform
     from reference space to other space. ``initial``: linear transform from reference space to
     other space from which ``rigid`` and ``affine`` climb instead of searching. ``device``: auto,
-    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``hot`` map, keeps a
+    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``rainforest`` map, keeps a
     colour volume's own colours, and fuses the rest in grey; ``grey`` or the name of a colour map
     overrides it. ``plane``: axial, coronal or sagittal. Windows: see
     ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the background;
@@ -259,6 +260,7 @@ def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:
         "modality_source": volume.metadata.get("modality_source", "given"),
         "modality_reason": volume.metadata.get("modality_reason"),
         "window": {"name": window.name, "low": window.low, "high": window.high},
+        **scale_of(volume, window),
         "shape": [int(length) for length in volume.grid_shape],
         "spacing": [float(step) for step in volume.spacing],
     }

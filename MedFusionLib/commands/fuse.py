@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import interrupts_held, print_json, progress_bar, say
+from MedFusionLib.commands.common import COLOUR_HELP, interrupts_held, print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card
 
@@ -38,7 +38,7 @@ def fuse_command(
     precision: str = typer.Option("auto", help="auto, float32, bfloat16 or float16."),
     batch_size: int | None = typer.Option(None, min=1, help="Slices per batch."),
     plane: str = typer.Option("axial", help="axial, coronal or sagittal."),
-    colour: str = typer.Option("auto", help="auto, grey, hot, rainbow or pet-dicom."),
+    colour: str = typer.Option("auto", help=COLOUR_HELP),
     window_a: str = typer.Option("auto", help=f"Window of the reference: {WINDOW_HELP}"),
     window_b: str = typer.Option("auto", help="Window of the other volume, likewise."),
     modality_a: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
