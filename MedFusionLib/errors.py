@@ -21,6 +21,10 @@ class GeometryError(MedFusionError):
     """Two volumes do not lie on each other in space."""
 
 
+class IdentityError(MedFusionError):
+    """Two volumes are of different patients, as their headers tell."""
+
+
 class UnknownMethodError(MedFusionError):
     """No fusion method has this name."""
 

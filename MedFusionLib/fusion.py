@@ -19,6 +19,7 @@ from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, me
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.registration import overlap as alignments
 from MedFusionLib.slices import intensity
+from MedFusionLib.slices.legend import scale_of
 from MedFusionLib.slices.painting import (
     SlicePainter,
     brightest_channel,
@@ -27,6 +28,7 @@ from MedFusionLib.slices.painting import (
 )
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.version import __version__
+from MedFusionLib.volumes.identity import IDENTITY_FIELDS, refuse_two_patients
 from MedFusionLib.volumes.validation import checked_input
 from MedFusionLib.volumes.volume import Volume, same_grid
 
@@ -90,11 +92,11 @@ def fuse(
     (positions are trusted), ``rigid`` or ``affine`` (registered first), or a SimpleITK transform
     from reference space to other space. ``initial``: linear transform from reference space to
     other space from which ``rigid`` and ``affine`` climb instead of searching. ``device``: auto,
-    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``hot`` map, keeps a
+    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``rainforest`` map, keeps a
     colour volume's own colours, and fuses the rest in grey; ``grey`` or the name of a colour map
     overrides it. ``plane``: axial, coronal or sagittal. Windows: see
     ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the background;
-    ``force`` goes on where the frames of reference differ or a registration failed.
+    ``force`` goes on where the frames of reference or the patients differ or a registration failed.
     ``progress(done, total, message)`` is told after each batch, ``cancel()`` is asked before
     each.
 
@@ -111,6 +113,7 @@ def fuse(
         warnings.append(
             f"The method '{name}' is not offered in {precision}: it ran in {used_precision}."
         )
+    refuse_two_patients(reference, other, force, warnings)
     reference = checked_input(reference, "reference", allow_nonfinite, warnings)
     other = checked_input(other, "other", allow_nonfinite, warnings)
     if reference.is_colour:
@@ -204,7 +207,9 @@ def _lay(
         return _resampled(reference, other, None, alignment, force, warnings)
     from MedFusionLib.registration.align import align
 
-    found = align(reference, other, alignment, initial, progress=progress, cancel=cancel)
+    found = align(
+        reference, other, alignment, initial, progress=progress, cancel=cancel, force=force
+    )
     quality = found.quality
     if quality.verdict == "failed" and not force:
         raise RegistrationError(f"The volumes could not be aligned: {quality.reason}")
@@ -255,6 +260,7 @@ def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:
         "modality_source": volume.metadata.get("modality_source", "given"),
         "modality_reason": volume.metadata.get("modality_reason"),
         "window": {"name": window.name, "low": window.low, "high": window.high},
+        **scale_of(volume, window),
         "shape": [int(length) for length in volume.grid_shape],
         "spacing": [float(step) for step in volume.spacing],
     }
@@ -268,7 +274,7 @@ def _training_warning(trained: tuple[str, ...], modality: str, method: str) -> l
 
 
 def _provenance(reference: Volume, report: Mapping[str, Any]) -> dict[str, str]:
-    kept = ("frame_of_reference_uid", "study_uid")
+    kept = ("frame_of_reference_uid", "study_uid", "study_date", *IDENTITY_FIELDS)
     inherited = {key: reference.metadata[key] for key in kept if key in reference.metadata}
     return inherited | {
         "medfusion_method": str(report["method"]),

@@ -25,6 +25,7 @@ from MedFusionLib.slices.painting import (
     empty_result,
 )
 from MedFusionLib.slices.stack import nearest_axes, slice_stack
+from MedFusionLib.volumes.identity import refuse_two_patients
 from MedFusionLib.volumes.validation import checked_input
 from MedFusionLib.volumes.volume import Volume
 
@@ -53,6 +54,7 @@ class SlicePreview:
         options: dict[str, Any],
     ) -> None:
         allow_nonfinite = bool(options.get("allow_nonfinite"))
+        refuse_two_patients(reference, other, bool(options.get("force")))
         self.reference = checked_input(reference, "reference", allow_nonfinite, [])
         other = checked_input(other, "other", allow_nonfinite, [])
         self._plane = options.get("plane", "axial")

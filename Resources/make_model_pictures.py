@@ -16,7 +16,7 @@ from PIL import Image
 
 from MedFusionLib import fuse, read_volume
 from MedFusionLib.methods import METHODS
-from MedFusionLib.slices.colour import apply_colour_map
+from MedFusionLib.slices.colour import FUNCTIONAL_MAP, apply_colour_map
 from MedFusionLib.slices.intensity import choose_window
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.volumes.volume import Volume
@@ -43,7 +43,7 @@ def shown(volume: Volume) -> np.ndarray:
         return voxels
     unit = choose_window(volume, None).to_unit(voxels)
     grey = np.repeat(unit[..., None], 3, axis=2)
-    painted = apply_colour_map(unit, "hot") if volume.modality == "PET" else grey
+    painted = apply_colour_map(unit, FUNCTIONAL_MAP) if volume.modality == "PET" else grey
     return np.rint(painted * 255).astype(np.uint8)
 
 

@@ -49,9 +49,13 @@ def align_command(
     ),
     modality_a: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
     modality_b: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
-    series_a: str | None = typer.Option(None, "--series", help="Series UID in a DICOM folder."),
-    series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
-    force: bool = typer.Option(False, help="Write although the alignment failed."),
+    series_a: str | None = typer.Option(
+        None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
+    ),
+    series_b: str | None = typer.Option(None, help="The same for the other volume."),
+    force: bool = typer.Option(
+        False, help="Write although the alignment failed or the patients differ."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
@@ -62,6 +66,7 @@ def align_command(
     from MedFusionLib.registration.align import align
     from MedFusionLib.registration.overlap import read_transform
     from MedFusionLib.volumes.files import read_volume
+    from MedFusionLib.volumes.identity import refuse_two_patients
 
     placed = None if landmarks is None else _placed(landmarks, initial)
     start = None if initial is None else read_transform(initial)
@@ -71,11 +76,15 @@ def align_command(
         read_volume(reference, modality_a, series_a),
         read_volume(other, modality_b, series_b),
     )
+    warnings: list[str] = []
+    refuse_two_patients(*volumes, force, warnings)
+    for warning in warnings:
+        say(f"Warning: {warning}", quiet)
     if output is None:
         _say_whether_they_lie_on_each_other(*volumes, start, quiet, as_json)
         return
     with progress_bar(quiet) as progress:
-        found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress)
+        found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress, force=force)
     checked = {} if placed is None else {"landmarks": placed.to_report(found.transform)}
     if as_json:
         print_json({**found.to_report(), **checked})

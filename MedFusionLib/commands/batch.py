@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import interrupts_held, progress_bar, say
+from MedFusionLib.commands.common import COLOUR_HELP, interrupts_held, progress_bar, say
 from MedFusionLib.outputs import write_text
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def batch_command(
     alignment: str = typer.Option("resample", help="none, resample, rigid or affine."),
     device: str = typer.Option("auto", help="auto, cpu, cuda:0, …"),
     plane: str = typer.Option("axial", help="axial, coronal or sagittal."),
-    colour: str = typer.Option("auto", help="auto, grey, hot, rainbow or pet-dicom."),
+    colour: str = typer.Option("auto", help=COLOUR_HELP),
     window_a: str = typer.Option("auto", help="Window of the references."),
     window_b: str = typer.Option("auto", help="Window of the other volumes."),
     modality_a: str | None = typer.Option(None, help="Modality of all references."),

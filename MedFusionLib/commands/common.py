@@ -10,6 +10,9 @@ from contextlib import contextmanager
 from typing import Any
 
 Progress = Callable[[int, int, str], None]
+COLOUR_HELP = (
+    "auto (rainforest for PET and SPECT), grey, or a map: rainforest, hot, rainbow or pet-dicom."
+)
 
 
 def silent(done: int, total: int, message: str) -> None:

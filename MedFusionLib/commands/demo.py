@@ -13,6 +13,7 @@ import typer
 from MedFusionLib.commands.common import interrupts_held, progress_bar, say
 
 if TYPE_CHECKING:
+    from MedFusionLib.slices.legend import Legend
     from MedFusionLib.volumes.volume import Volume
 
 
@@ -27,6 +28,7 @@ def demo_command(
     from MedFusionLib.fusion import fuse
     from MedFusionLib.methods import DEFAULT_METHOD
     from MedFusionLib.sample_data import OTHER, REFERENCE
+    from MedFusionLib.slices.legend import legend_of
     from MedFusionLib.volumes.files import read_volume, write_volume
 
     reference = read_volume(REFERENCE, "MR")
@@ -47,16 +49,18 @@ def demo_command(
 
     say(f"Fused volume:   {fused}")
     say(f"Aligned other:  {aligned}")
-    for line in _pictured(volumes, output):
+    for line in _pictured(volumes, output, legend_of(result.report)):
         say(f"Picture:        {line}")
     say(f"Time:           {time.perf_counter() - started:.1f} s")
     say(f"In Slicer: drag {fused.resolve()} onto the window, or File > Add Data.")
 
 
-def _pictured(volumes: Mapping[str, Volume], folder: Path) -> Iterable[Path | str]:
+def _pictured(
+    volumes: Mapping[str, Volume], folder: Path, legend: Legend | None
+) -> Iterable[Path | str]:
     """Draw the volumes through Slicer's slice views, where the extra ``slicer`` is installed."""
     if find_spec("slicer") is None:
         return ["none. For pictures install the extra: pip install 'medfusion[slicer]'"]
     from MedFusionLib.slicer_app.views.slice_pictures import write_slice_pictures
 
-    return write_slice_pictures(volumes, folder)
+    return write_slice_pictures(volumes, folder, legend)

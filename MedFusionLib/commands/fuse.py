@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import interrupts_held, print_json, progress_bar, say
+from MedFusionLib.commands.common import COLOUR_HELP, interrupts_held, print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card
 
@@ -38,13 +38,15 @@ def fuse_command(
     precision: str = typer.Option("auto", help="auto, float32, bfloat16 or float16."),
     batch_size: int | None = typer.Option(None, min=1, help="Slices per batch."),
     plane: str = typer.Option("axial", help="axial, coronal or sagittal."),
-    colour: str = typer.Option("auto", help="auto, grey, hot, rainbow or pet-dicom."),
+    colour: str = typer.Option("auto", help=COLOUR_HELP),
     window_a: str = typer.Option("auto", help=f"Window of the reference: {WINDOW_HELP}"),
     window_b: str = typer.Option("auto", help="Window of the other volume, likewise."),
     modality_a: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
     modality_b: str | None = typer.Option(None, help="MR, CT, PET or SPECT."),
-    series_a: str | None = typer.Option(None, "--series", help="Series UID in a DICOM folder."),
-    series_b: str | None = typer.Option(None, help="Series UID in the other DICOM folder."),
+    series_a: str | None = typer.Option(
+        None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
+    ),
+    series_b: str | None = typer.Option(None, help="The same for the other volume."),
     aligned: Path | None = typer.Option(None, help="Also write the aligned other volume here."),
     uncertainty: Path | None = typer.Option(
         None, help="Also write the standard deviation over the method's noise draws (dmfnet) here."
@@ -53,7 +55,9 @@ def fuse_command(
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
     allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
-    force: bool = typer.Option(False, help="Fuse although the alignment is in doubt."),
+    force: bool = typer.Option(
+        False, help="Fuse although the alignment is in doubt or the patients differ."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:

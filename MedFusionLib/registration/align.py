@@ -36,6 +36,7 @@ from MedFusionLib.registration.search import (
 )
 from MedFusionLib.registration.transforms import inverse, matrix_of, with_freedom
 from MedFusionLib.registration.turns import Turned, look_all_around
+from MedFusionLib.volumes.identity import refuse_two_patients
 
 if TYPE_CHECKING:
     from MedFusionLib.volumes.volume import Volume
@@ -87,6 +88,7 @@ def align(
     seed: int = 0,
     progress: Progress | None = None,
     cancel: Cancel | None = None,
+    force: bool = False,
 ) -> Alignment:
     """Find where the other volume's head lies in the reference's space.
 
@@ -94,13 +96,16 @@ def align(
     only judges ``initial`` (or the positions as they are). ``initial`` is a linear transform from
     reference space to other space; a registration then climbs from there instead of searching.
     Runs with one ``seed`` repeat bit for bit. ``progress(done, total, message)`` is told after
-    each step; ``cancel()`` is asked at every iteration.
+    each step; ``cancel()`` is asked at every iteration. ``force`` aligns volumes whose headers name
+    different patients.
 
-    Raises ``InputError`` for volumes without a head or a bad argument, ``RegistrationError``
-    where no position gives the heads an overlap, ``Cancelled``. A bad result is not raised but
-    judged: see ``quality.verdict`` (pass, doubtful or failed) and ``quality.reason``.
+    Raises ``InputError`` for volumes without a head or a bad argument, ``IdentityError`` for two
+    patients, ``RegistrationError`` where no position gives the heads an overlap, ``Cancelled``. A
+    bad result is not raised but judged: see ``quality.verdict`` (pass, doubtful or failed) and
+    ``quality.reason``.
     """
     _check_arguments(kind, initial)
+    refuse_two_patients(reference, other, force)
     steps = _Steps(progress, cancel)
     with one_thread_each():
         centre, heads, volumes = in_order(reference, other)

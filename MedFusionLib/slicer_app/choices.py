@@ -79,6 +79,7 @@ class Colour(Enum):
 
     AUTOMATIC = "auto"
     GREY = "grey"
+    RAINFOREST = "rainforest"
     HOT = "hot"
     RAINBOW = "rainbow"
     PET_DICOM = "pet-dicom"
@@ -132,6 +133,7 @@ def _colourLabels() -> dict[Colour, str]:
     return {
         Colour.AUTOMATIC: _("Automatic: PET and SPECT in color"),
         Colour.GREY: _("Grayscale"),
+        Colour.RAINFOREST: _("Color: rainforest"),
         Colour.HOT: _("Color: hot"),
         Colour.RAINBOW: _("Color: rainbow"),
         Colour.PET_DICOM: _("Color: PET-DICOM"),

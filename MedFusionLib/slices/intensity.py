@@ -45,7 +45,8 @@ def choose_window(volume: Volume, wanted: str | tuple[float, float] | None = Non
     ``percentile`` 1 to 99.8 % inside the head, ``maximum`` 0 to the largest value, ``suv`` 0 to
     10, ``8bit`` 0 to 255), a pair (low, high), or the text ``"low:high"``. ``auto`` or None:
     8-bit volumes as they are, CT in full range, MR by percentiles, PET and SPECT by maximum.
-    Raises ``InputError`` for a constant volume and for a window without width.
+    Raises ``InputError`` for a constant volume, for a window without width, and for ``suv`` where
+    the volume has no factor (``metadata["suv_factor"]``, SUV per value).
     """
     if wanted is None or wanted == "auto":
         wanted = _default_preset(volume)
@@ -95,8 +96,14 @@ def _preset(volume: Volume, name: str | tuple[float, float]) -> Window:
 
 
 def _suv_window(volume: Volume) -> Window:
-    """0 to 10 SUV in stored values; without a known factor the values are taken as SUV."""
-    factor = float(volume.metadata.get("suv_factor", 1.0))
+    """0 to 10 SUV in the volume's values; refused where nobody knows what an SUV of 1 is there."""
+    if "suv_factor" not in volume.metadata:
+        reason = volume.metadata.get("suv_reason", "its file does not say so")
+        raise InputError(
+            f"It is not known how the values of the {volume.modality} volume become SUV: {reason}. "
+            "Give the window as low:high in the volume's own values."
+        )
+    factor = float(volume.metadata["suv_factor"])
     return Window(SUV_RANGE[0] / factor, SUV_RANGE[1] / factor, "suv")
 
 

@@ -34,7 +34,7 @@ def choose_colour_map(other: Volume, wanted: str) -> str | None:
             known = ", ".join(("auto", *colours.COLOUR_MAPS))
             raise InputError(f"There is no colour '{wanted}'. Choose one of: {known}.")
         return wanted
-    return "hot" if other.modality in FUNCTIONAL else None
+    return colours.FUNCTIONAL_MAP if other.modality in FUNCTIONAL else None
 
 
 def empty_result(reference: Volume, colour_map: str | None) -> np.ndarray:
@@ -80,7 +80,8 @@ class SlicePainter:
         if self.colour_map is None:
             return np.rint(fused * GREY_MAXIMUM).astype(np.int16)
         stored = np.zeros(other.shape, dtype=np.uint8)
-        lit = fused > 0  # a head fills about a third of its slices
+        # A head fills about a third of its slices.
+        lit = (fused > 0) | (other > 0).any(axis=-1)
         stored[lit] = np.rint(colours.recolour(fused[lit], other[lit]) * 255)
         return stored
 

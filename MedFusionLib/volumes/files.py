@@ -12,6 +12,7 @@ from typing import Any
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import refuse_unwritable_folder, written_whole
+from MedFusionLib.volumes.dicom_headers import is_dicom
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.volume import Volume, from_image, to_image
 
@@ -22,11 +23,12 @@ MGZ_SUFFIXES = (".mgz", ".mgh")
 def read_volume(
     path: str | os.PathLike[str], modality: str | None = None, series: str | None = None
 ) -> Volume:
-    """Read a NIfTI, NRRD, MetaImage or MGZ file, or a DICOM series from a folder.
+    """Read a NIfTI, NRRD, MetaImage, MGZ or multi-frame DICOM file, or a DICOM series of a folder.
 
     ``modality`` overrides what the file says; without either, a guess is made and marked as
-    such in ``metadata["modality_source"]``. ``series`` picks one series (its UID) of a folder
-    with several. Raises ``InputError`` with a sentence for whatever cannot be a volume.
+    such in ``metadata["modality_source"]``. ``series`` picks one series (its UID) of a DICOM folder
+    with several, and one stack (``UID:NAME=VALUE``) of a series with several. Raises ``InputError``
+    with a sentence for whatever cannot be a volume.
     """
     place = Path(path)
     if not place.exists():
@@ -35,9 +37,13 @@ def read_volume(
         from MedFusionLib.volumes.dicom_series import read_series
 
         volume = read_series(place, series)
+    elif is_dicom(place):
+        from MedFusionLib.volumes.dicom_series import read_file
+
+        volume = read_file(place, series)
     else:
         if series is not None:
-            raise InputError("A series can be picked from a DICOM folder only, not from a file.")
+            raise InputError("A series can be picked from DICOM only, not from another file.")
         volume = _read_file(place)
     return with_modality(volume, modality, place.name)
 
@@ -63,7 +69,7 @@ def _read_file(path: Path) -> Volume:
             "MetaImage or MGZ file. Export it again."
         ) from error
     _refuse_label_map(metadata, path)
-    return from_image(image, metadata={"source": str(path)} | _file_modality(metadata))
+    return from_image(image, metadata={"source": str(path)})
 
 
 def _refuse_broken_gzip(path: Path) -> None:
@@ -97,12 +103,6 @@ def _refuse_label_map(metadata: Mapping[str, Any], path: Path) -> None:
     slicer_segmentation = any(key.startswith("Segment0_") for key in metadata)
     if nifti_label or slicer_segmentation:
         raise InputError(f"'{path}' is a label map, not an image. Choose an MR, CT, PET or SPECT.")
-
-
-def _file_modality(metadata: Mapping[str, str]) -> dict[str, str]:
-    """A single DICOM file carries its modality and frame of reference in its header."""
-    tags = {"0008|0060": "dicom_modality", "0020|0052": "frame_of_reference_uid"}
-    return {name: metadata[tag].strip() for tag, name in tags.items() if tag in metadata}
 
 
 def check_writable(path: str | os.PathLike[str]) -> Path:

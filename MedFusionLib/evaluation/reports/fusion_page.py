@@ -7,6 +7,8 @@ from html import escape
 from typing import Any
 
 from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
+from MedFusionLib.evaluation.reports.legend_html import STYLE as LEGEND_STYLE
+from MedFusionLib.evaluation.reports.legend_html import legend_section
 from MedFusionLib.evaluation.reports.line_plot import line_plot
 
 STYLE = """body { font-family: sans-serif; margin: 2em; color: #222; max-width: 75em; }
@@ -42,6 +44,7 @@ def fusion_page(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         _warnings(report["warnings"]),
         _method(report),
         _volumes(report),
+        legend_section(report),
         _alignment(report, pictures),
         _times(report["seconds"]),
         _metrics(report.get("metrics")),
@@ -60,7 +63,7 @@ def scores_page(report: Mapping[str, Any]) -> str:
 def _page(title: str, sections: Sequence[str]) -> str:
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{escape(title)}'
-        f"</title><style>{STYLE}</style></head><body><h1>{escape(title)}</h1>"
+        f"</title><style>{STYLE}\n{LEGEND_STYLE}</style></head><body><h1>{escape(title)}</h1>"
         "<p>Research use only, not for diagnosis.</p>" + "\n".join(sections) + "</body></html>\n"
     )
 

@@ -140,7 +140,7 @@ def default_settings(
 def _colour_of(other: Volume, fused: Volume) -> str:
     if other.is_colour:
         return "own"
-    return "hot" if fused.is_colour else "grey"
+    return colours.FUNCTIONAL_MAP if fused.is_colour else "grey"
 
 
 def _settings(report: Mapping[str, Any]) -> _Settings:

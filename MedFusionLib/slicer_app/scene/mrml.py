@@ -17,6 +17,7 @@ from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
 from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.slicer_app.pacing import BYTES_PER_STEP
+from MedFusionLib.slicer_app.scene.colour_legend import showLegend
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry, setNodeGeometry
 from MedFusionLib.slicer_app.scene.node_checks import (
     classFor,
@@ -124,9 +125,9 @@ def fusedNodeFromVolume(
     """Show a fused volume in the reference's scene: in ``outputNode``, or else in a new node.
 
     The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
-    window, the provenance of ``report`` and references to the nodes it was made from;
-    ``transformNode`` is the one that laid the other volume on the reference, by default the
-    other's parent. ``image`` holds the voxels already, where ``imageInSteps`` has made it. An
+    window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
+    made from; ``transformNode`` is the one that laid the other volume on the reference, by default
+    the other's parent. ``image`` holds the voxels already, where ``imageInSteps`` has made it. An
     updated node keeps its ID and tells its observers once. Raises
     ``InputError``, with the scene untouched, when the volume or the output node does not fit.
     """
@@ -148,6 +149,7 @@ def fusedNodeFromVolume(
         copyNodeGeometry(referenceNode, outputNode)
         outputNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
         recordProvenance(outputNode, report, referenceNode, otherNode, transformNode)
+        showLegend(outputNode, report)
     finally:
         outputNode.EndModify(wasModifying)
     placeUnderStudyOf(referenceNode, outputNode)

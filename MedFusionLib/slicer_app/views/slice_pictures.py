@@ -10,8 +10,12 @@ import slicer
 from PIL import Image, ImageDraw, ImageFont
 from vtk.util.numpy_support import vtk_to_numpy
 
+from MedFusionLib.evaluation.reports.legend_picture import draw_legend
+from MedFusionLib.slicer_app.scene.colour_legend import uptakeColours
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, showWholeRange
-from MedFusionLib.slices.colour import apply_colour_map
+from MedFusionLib.slices.colour import FUNCTIONAL_MAP
+from MedFusionLib.slices.intensity import choose_window
+from MedFusionLib.slices.legend import Legend
 from MedFusionLib.slices.painting import FUNCTIONAL
 from MedFusionLib.volumes.volume import Volume
 
@@ -20,23 +24,24 @@ ORIENTATIONS = ("Axial", "Sagittal", "Coronal")
 VIEW_SIZE = 400
 CAPTION_HEIGHT = 28
 README_WIDTH = 900
-FUNCTIONAL_COLOUR_MAP = "hot"
-"""The one that ``fuse`` shows uptake in by default, so that two columns have the same colours."""
 
 
-def write_slice_pictures(volumes: Mapping[str, Volume], folder: str | Path) -> list[Path]:
+def write_slice_pictures(
+    volumes: Mapping[str, Volume], folder: str | Path, legend: Legend | None = None
+) -> list[Path]:
     """Write PNG pictures of three volumes, side by side in the three anatomical planes.
 
     ``volumes`` has the keys reference, other and fused; any grids do, the slices go through the
     middle of the reference. Written into the existing ``folder``: ``axial.png``, ``sagittal.png``
     and ``coronal.png`` (a row of three views of 400 × 400 each), ``views.png`` (all nine) and
-    ``readme.png`` (the nine, 900 wide). Returns their paths. Raises ``ValueError`` when a volume
-    is missing.
+    ``readme.png`` (the nine, 900 wide). With a ``legend`` the functional volume is shown in its
+    colours, and each fused view has its scale. Returns their paths. Raises ``ValueError`` when a
+    volume is missing.
     """
     missing = [role for role in ROLES if role not in volumes]
     if missing:
         raise ValueError(f"The pictures need the volumes {', '.join(ROLES)}; add {missing}.")
-    rows = {name: _row(views) for name, views in _renderedRows(volumes)}
+    rows = {name: _row(views) for name, views in _renderedRows(volumes, legend)}
     pictures = {f"{name.lower()}.png": row for name, row in rows.items()}
     pictures["views.png"] = _stacked(list(rows.values()))
     pictures["readme.png"] = _narrowed(pictures["views.png"])
@@ -46,43 +51,37 @@ def write_slice_pictures(volumes: Mapping[str, Volume], folder: str | Path) -> l
     return paths
 
 
-def _renderedRows(volumes: Mapping[str, Volume]) -> Iterator[tuple[str, dict[str, Image.Image]]]:
+def _renderedRows(
+    volumes: Mapping[str, Volume], legend: Legend | None
+) -> Iterator[tuple[str, dict[str, Image.Image]]]:
     """For each orientation its name and the views by their captions."""
     scene = slicer.vtkMRMLScene()
     application = slicer.vtkMRMLApplicationLogic()
     application.SetMRMLScene(scene)
     colours = slicer.vtkMRMLColorLogic()
     colours.SetMRMLScene(scene)
-    nodes = {role: _shownNode(scene, role, volumes[role]) for role in ROLES}
+    colourMap = legend.colour_map if legend else FUNCTIONAL_MAP
+    nodes = {role: _shownNode(scene, role, volumes[role], colourMap) for role in ROLES}
     for orientation in ORIENTATIONS:
         logic = _sliceLogic(scene, application, orientation)
         _centreOn(logic, nodes["reference"])
         views = {role: _view(logic, node) for role, node in nodes.items()}
+        if legend is not None:
+            draw_legend(views["fused"], legend)
         yield orientation, {f"{orientation}: {role}": view for role, view in views.items()}
     scene.Clear(True)
 
 
-def _shownNode(scene, role: str, volume: Volume):
+def _shownNode(scene, role: str, volume: Volume, colourMap: str):
     node = addVolumeNode(scene, volume, role)
     if role == "fused" or volume.is_colour:
         showWholeRange(node, volume)
     elif volume.modality in FUNCTIONAL:
-        node.GetDisplayNode().SetAndObserveColorNodeID(_uptakeColours(scene).GetID())
+        node.GetDisplayNode().SetAndObserveColorNodeID(uptakeColours(scene, colourMap).GetID())
         node.GetDisplayNode().AutoWindowLevelOff()
-        maximum = float(volume.voxels.max())
-        node.GetDisplayNode().SetWindowLevel(maximum, maximum / 2)
+        window = choose_window(volume)
+        node.GetDisplayNode().SetWindowLevelMinMax(window.low, window.high)
     return node
-
-
-def _uptakeColours(scene):
-    """Colour table from black for no uptake to white for the most."""
-    table = scene.AddNewNodeByClass("vtkMRMLColorTableNode")
-    table.SetTypeToUser()
-    table.SetNumberOfColors(256)
-    for index, colour in enumerate(apply_colour_map(np.linspace(0, 1, 256), FUNCTIONAL_COLOUR_MAP)):
-        table.SetColor(index, *colour.tolist(), 1.0)
-    table.GetLookupTable().SetTableRange(0, 255)
-    return table
 
 
 def _sliceLogic(scene, application, orientation: str):

@@ -1,0 +1,122 @@
+"""The colours of a fused node: their map as a colour node, and a legend in the views."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import slicer
+
+from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slices.colour import apply_colour_map
+from MedFusionLib.slices.legend import TICKS, Legend, legend_of
+
+LEGEND_CLASS = "vtkMRMLColorLegendDisplayNode"
+SCALE_ROLE = "MedFusion.UptakeScale"
+_MAP_ATTRIBUTE = "MedFusion.ColourMap"
+_COLOURS = 256
+_SIZE, _PLACE = (0.09, 0.4), (0.97, 0.5)
+"""Share of the view that the legend takes, and where it is: upright at the right edge."""
+
+
+def uptakeColours(scene, colourMap: str):
+    """The colour node of one of MedFusion's maps, made once for each scene.
+
+    It is offered wherever Slicer offers colours, so that the functional volume can have those of
+    the fused one.
+    """
+    known = scene.GetNodesByClass("vtkMRMLColorTableNode")
+    known.UnRegister(None)
+    for index in range(known.GetNumberOfItems()):
+        node = known.GetItemAsObject(index)
+        if node.GetAttribute(_MAP_ATTRIBUTE) == colourMap:
+            return node
+    return _addColours(scene, colourMap)
+
+
+def _addColours(scene, colourMap: str):
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName(f"MedFusion {colourMap}")
+    node.SetAttribute(_MAP_ATTRIBUTE, colourMap)
+    node.SetAttribute("Category", "MedFusion")
+    node.SetNumberOfColors(_COLOURS)
+    shades = apply_colour_map(np.linspace(0, 1, _COLOURS, dtype=np.float32), colourMap).tolist()
+    for index, colour in enumerate(shades):
+        node.SetColor(index, *colour, 1.0)
+    node.GetLookupTable().SetTableRange(0, _COLOURS - 1)
+    return scene.AddNode(node)
+
+
+def showLegend(fusedNode, report: Mapping[str, Any]) -> None:
+    """Show the uptake that the fused node's colours stand for beside it in the views.
+
+    A legend of an earlier fusion into the node is updated, and goes where the new colours have no
+    scale. Does nothing where Slicer has no legends.
+    """
+    if not hasattr(slicer, LEGEND_CLASS):
+        return
+    legend = legend_of(report) if "colour" in report else None
+    if legend is None:
+        _removeLegend(fusedNode)
+    else:
+        _showScale(fusedNode, legend)
+        _showBar(fusedNode, legend)
+
+
+def legendOf(fusedNode):
+    """The legend's display node of a fused node, or None."""
+    return _displayNode(fusedNode, lambda node: node.IsA(LEGEND_CLASS))
+
+
+def scaleOf(fusedNode):
+    """The display node that holds the scale of a fused node's legend, or None.
+
+    A legend takes colours and range from a display node. The fused node's own one has the window
+    that keeps RGB values as they are, so the scale has one for itself, behind it: views show a
+    volume by its first.
+    """
+    return _displayNode(fusedNode, lambda node: node.GetAttribute(SCALE_ROLE) is not None)
+
+
+def _displayNode(fusedNode, isWanted):
+    nodes = (fusedNode.GetNthDisplayNode(n) for n in range(fusedNode.GetNumberOfDisplayNodes()))
+    return next((node for node in nodes if node is not None and isWanted(node)), None)
+
+
+def _showScale(fusedNode, legend: Legend) -> None:
+    node = scaleOf(fusedNode)
+    if node is None:
+        node = slicer.vtkMRMLScalarVolumeDisplayNode()
+        node.SetName(_("{fused} uptake").format(fused=fusedNode.GetName()))
+        node.SetAttribute(SCALE_ROLE, "1")
+        node.SetHideFromEditors(True)
+        node.AutoWindowLevelOff()
+        fusedNode.GetScene().AddNode(node)
+        fusedNode.AddAndObserveDisplayNodeID(node.GetID())
+    node.SetAndObserveColorNodeID(uptakeColours(fusedNode.GetScene(), legend.colour_map).GetID())
+    node.SetWindowLevelMinMax(legend.low, legend.high)
+
+
+def _showBar(fusedNode, legend: Legend) -> None:
+    node = legendOf(fusedNode)
+    if node is None:
+        node = slicer.vtkMRMLColorLegendDisplayNode()
+        node.SetName(_("{fused} legend").format(fused=fusedNode.GetName()))
+        fusedNode.GetScene().AddNode(node)
+        node.SetNumberOfLabels(TICKS)
+        node.SetMaxNumberOfColors(_COLOURS)
+        node.SetSize(*_SIZE)
+        node.SetPosition(*_PLACE)
+        fusedNode.AddAndObserveDisplayNodeID(node.GetID())
+    node.SetAndObservePrimaryDisplayNode(scaleOf(fusedNode))
+    node.SetAndObserveColorNodeID(scaleOf(fusedNode).GetColorNodeID())
+    node.SetTitleText(legend.unit)
+    node.SetLabelFormat("%.0f" if legend.high - legend.low >= 100 else "%.3g")
+
+
+def _removeLegend(fusedNode) -> None:
+    for node in (legendOf(fusedNode), scaleOf(fusedNode)):
+        if node is not None:
+            fusedNode.GetScene().RemoveNode(node)
