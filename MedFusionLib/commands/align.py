@@ -33,7 +33,7 @@ def align_command(
     transform_out: Path | None = typer.Option(
         None, help="Also write the transform here (.tfm, .h5): reference to other space, LPS."
     ),
-    kind: str = typer.Option("rigid", help="rigid, affine, or none (only judge)."),
+    kind: str = typer.Option("rigid", help="rigid, affine, deformable, or none (only judge)."),
     initial: Path | None = typer.Option(
         None, help="Transform to start from (to judge, with --kind none or --check)."
     ),
@@ -60,8 +60,7 @@ def align_command(
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
     """Align the other volume to the reference and say how far it can be trusted."""
-    if not check:
-        output = _checked_outputs(output, transform_out, pictures)
+    output = None if check else _checked_outputs(output, transform_out, pictures, kind)
 
     from MedFusionLib.registration.align import align
     from MedFusionLib.registration.overlap import read_transform
@@ -112,7 +111,7 @@ def _say_whether_they_lie_on_each_other(
 
 
 def _checked_outputs(
-    output: Path | None, transform_out: Path | None, pictures: Path | None
+    output: Path | None, transform_out: Path | None, pictures: Path | None, kind: str
 ) -> Path:
     if output is None:
         raise InputError(
@@ -127,6 +126,10 @@ def _checked_outputs(
     check_writable(output)
     if transform_out is not None:
         check_transform_path(transform_out)
+        if kind == "deformable" and transform_out.suffix.lower() != ".h5":
+            raise InputError(
+                "A displacement field is written as .h5 only. End the transform's name with .h5."
+            )
     if pictures is not None:
         refuse_unwritable_folder(pictures if pictures.is_dir() else pictures.parent)
     return output

@@ -11,18 +11,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import Cancelled, InputError
+from MedFusionLib.registration.deformable import Deformation, deform, refuse_missing_engine
 from MedFusionLib.registration.images import Head
 from MedFusionLib.registration.measures import mutual_information
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.registration.position import Position, in_order, place, toward
-from MedFusionLib.registration.quality import RegistrationQuality, judge
+from MedFusionLib.registration.quality import DOUBTFUL, FAILED, RegistrationQuality, judge
 from MedFusionLib.registration.search import (
     CANCELLED,
     COARSE,
@@ -41,7 +42,7 @@ from MedFusionLib.volumes.identity import refuse_two_patients
 if TYPE_CHECKING:
     from MedFusionLib.volumes.volume import Volume
 
-KINDS = ("rigid", "affine", "none")
+KINDS = ("rigid", "affine", "deformable", "none")
 STEPS = 18
 MESSAGE = "Aligning the volumes"
 
@@ -61,7 +62,8 @@ class Alignment:
 
     ``transform`` maps points of the reference's space to the other's (LPS, mm), ITK's convention:
     an Euler transform for ``rigid``, an affine one for ``affine``, both about the centre of the
-    reference's head.
+    reference's head; for ``deformable`` the rigid one after a displacement field, which
+    ``deformation`` describes.
     """
 
     transform: SimpleITK.Transform
@@ -69,14 +71,19 @@ class Alignment:
     resampled: Volume
     kind: str
     seed: int
+    deformation: Deformation | None = None
 
     def to_report(self) -> dict[str, Any]:
-        """Plain JSON values: kind, seed, 4×4 matrix, and the quality's own report."""
+        """Plain JSON values: kind, seed, 4×4 matrix (of the rigid part, where the volume was bent
+        as well), and the quality's and the deformation's own reports."""
+        linear = self.transform if self.deformation is None else self.deformation.rigid
+        bent = {} if self.deformation is None else {"deformation": self.deformation.to_report()}
         return {
             "kind": self.kind,
             "seed": self.seed,
-            "matrix": matrix_of(self.transform).tolist(),
+            "matrix": matrix_of(linear).tolist(),
             "quality": self.quality.to_report(),
+            **bent,
         }
 
 
@@ -92,7 +99,8 @@ def align(
 ) -> Alignment:
     """Find where the other volume's head lies in the reference's space.
 
-    ``kind``: ``rigid`` (turn and shift), ``affine`` (stretch and shear too), or ``none``, which
+    ``kind``: ``rigid`` (turn and shift), ``affine`` (stretch and shear too), ``deformable``
+    (bent a little after the rigid step, unless that failed; needs convexAdam), or ``none``, which
     only judges ``initial`` (or the positions as they are). ``initial`` is a linear transform from
     reference space to other space; a registration then climbs from there instead of searching.
     Runs with one ``seed`` repeat bit for bit. ``progress(done, total, message)`` is told after
@@ -111,7 +119,7 @@ def align(
         centre, heads, volumes = in_order(reference, other)
         steps.advance()
         exchanged = volumes[0] is other
-        freedom = "rigid" if kind == "rigid" else "affine"
+        freedom = "rigid" if kind in ("rigid", "deformable") else "affine"
         start = toward(initial, heads[0], exchanged)
         position = place(heads, start)
         if kind != "none":
@@ -128,14 +136,26 @@ def align(
         quality = judge(volumes, position, turned, freedom, seed, steps.advance, steps.cancelled)
     found = position.whole(freedom)
     transform = inverse(found, freedom, centre) if exchanged else found
+    deformation = None
+    if kind == "deformable" and quality.verdict != FAILED:
+        deformation = deform(reference, other, transform)
+        transform, quality = deformation.transform, _told(quality, deformation)
     resampled = resample(other, reference, transform)
     steps.finish()
-    return Alignment(transform, quality, resampled, kind, seed)
+    return Alignment(transform, quality, resampled, kind, seed, deformation)
+
+
+def _told(quality: RegistrationQuality, deformation: Deformation) -> RegistrationQuality:
+    """The quality with what was bent; a large displacement is a doubt."""
+    verdict = DOUBTFUL if deformation.is_large else quality.verdict
+    return replace(quality, verdict=verdict, reason=f"{quality.reason} {deformation.sentence}")
 
 
 def _check_arguments(kind: str, initial: SimpleITK.Transform | None) -> None:
     if kind not in KINDS:
         raise InputError(f"There is no alignment '{kind}'. Choose one of: {', '.join(KINDS)}.")
+    if kind == "deformable":
+        refuse_missing_engine()
     if initial is not None and not initial.IsLinear():
         raise InputError(
             "The initial transform bends space, and a registration can start from a rigid or "

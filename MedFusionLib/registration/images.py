@@ -18,6 +18,7 @@ from MedFusionLib.volumes.volume import Volume, to_image
 
 MASK_VOXEL_MM = 4.0
 SKIN_MM = 10.0
+AIR_MM = 40.0
 CLIPPED_PERCENT = 0.5
 HOUNSFIELD_SOFT_TO_BONE = (-200.0, 1500.0)
 SMALLEST_HEAD_LITRES = 0.05
@@ -44,6 +45,17 @@ class Head:
         if voxel_mm not in self._levels:
             self._levels[voxel_mm] = shrink(self.image, voxel_mm)
         return self._levels[voxel_mm]
+
+    def in_air(self, voxel_mm: float) -> SimpleITK.Image:
+        """The level with 40 mm of its darkest value around it.
+
+        Samples that fall outside an image are left out by ITK, and a climb then drifts to where
+        the fewest are left that disagree: it cuts the head off. In air they count as dark.
+        """
+        image = self.level(voxel_mm)
+        width = [round(AIR_MM / step) for step in image.GetSpacing()]
+        darkest = float(SimpleITK.GetArrayViewFromImage(image).min())
+        return SimpleITK.ConstantPad(image, width, width, darkest)
 
     def on_grid_moved_by(self, motion: np.ndarray, centre: tuple[float, float, float]) -> Head:
         """The head where ``motion``, a (4, 4) isometry, takes it; its kept levels go along."""

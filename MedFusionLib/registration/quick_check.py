@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import SimpleITK
 
-from MedFusionLib.errors import InputError, RegistrationError
+from MedFusionLib.errors import IdentityError, InputError, RegistrationError
 from MedFusionLib.registration.images import Head, surface_points, voxel_diagonal
 from MedFusionLib.registration.measures import head_overlap, mutual_information
 from MedFusionLib.registration.position import Position, in_order, place, toward
@@ -27,6 +27,7 @@ from MedFusionLib.registration.search import (
     side_by_side,
 )
 from MedFusionLib.registration.transforms import displacements, inverse
+from MedFusionLib.volumes.identity import refuse_two_patients
 from MedFusionLib.volumes.volume import Volume
 
 LIE_ON_EACH_OTHER = "lie on each other"
@@ -67,16 +68,17 @@ def quick_check(
     ``transform`` is linear and maps reference space to other space (LPS, mm). The same volumes
     give the same answer. Seeks within about 20° and 30 mm of the given place and of the heads'
     centres. Raises ``InputError`` for a transform that bends space, ``Cancelled``; volumes without
-    a head cannot be told.
+    a head, or that name different patients, cannot be told.
     """
     if transform is not None and not transform.IsLinear():
         raise InputError("The transform bends space, and only a linear one can be checked.")
     with one_thread_each():
         try:
+            refuse_two_patients(reference, other, force=False)
             _, heads, volumes = in_order(reference, other)
             start = toward(transform, heads[0], exchanged=volumes[0] is other)
             sighting = _look(place(heads, start), cancel)
-        except (InputError, RegistrationError) as reason:
+        except (IdentityError, InputError, RegistrationError) as reason:
             return _cannot_tell(str(reason))
     return _answer(sighting, max(map(voxel_diagonal, volumes)))
 

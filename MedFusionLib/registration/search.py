@@ -174,7 +174,7 @@ def _climbed(
     )
     method.AddCommand(SimpleITK.sitkIterationEvent, lambda: _stop_if(method, cancel))
     try:
-        found = method.Execute(_in_radii(image), _in_radii(moving.level(stage.voxel_mm)))
+        found = method.Execute(_in_radii(image), _in_radii(moving.in_air(stage.voxel_mm)))
     except RuntimeError as error:
         raise RegistrationError(CAME_APART) from error
     if cancel():
@@ -330,7 +330,7 @@ def values_at(
     voxel_mm: float = SEARCH.voxel_mm,
 ) -> list[float]:
     """Mutual information of each start on coarse voxels; minus infinity where it has none."""
-    images = fixed.level(voxel_mm), moving.level(voxel_mm)
+    images = fixed.level(voxel_mm), moving.in_air(voxel_mm)
     mask = fixed.skin
 
     def value(start: SimpleITK.Transform) -> float:

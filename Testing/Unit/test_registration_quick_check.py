@@ -78,6 +78,16 @@ def test_noise_and_volumes_without_a_head_cannot_be_told(sample):
     assert "one value only" in checked.sentence
 
 
+def test_two_patients_are_never_told_to_lie_on_each_other(sample):
+    mr, pet, true = sample
+    one, two = (
+        replace(volume, metadata={"patient_id": name, "patient_name": name})
+        for volume, name in ((mr, "Doe^Jane"), (pet, "Roe^Richard"))
+    )
+    checked = quick_check(one, two, true)
+    assert checked.verdict == "cannot tell" and "different patients" in checked.sentence
+
+
 def test_the_same_volumes_give_the_same_answer(sample):
     mr, pet, true = sample
     assert quick_check(mr, pet, true) == quick_check(mr, pet, true)
