@@ -18,6 +18,7 @@ from MedFusionLib.errors import GeometryError, InputError, RegistrationError
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.registration import overlap as alignments
+from MedFusionLib.registration.transform_checks import refuse_bad_transform
 from MedFusionLib.slices import intensity
 from MedFusionLib.slices.legend import scale_of
 from MedFusionLib.slices.painting import (
@@ -192,6 +193,9 @@ def _lay(
             "An initial transform is where a registration starts: choose the alignment rigid or "
             "affine with it, or give it as the transform to use (--transform)."
         )
+    for given in (alignment, initial):
+        if given is not None and not isinstance(given, str):
+            refuse_bad_transform(given, "The given transform")
     if not isinstance(alignment, str):
         return _resampled(reference, other, alignment, "given", force, warnings)
     if alignment not in ALIGNMENTS:

@@ -9,30 +9,39 @@ import os
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import IO
 
 _one_at_a_time = threading.RLock()
 
 
 @contextmanager
-def hushed() -> Iterator[None]:
-    """Standard error of the whole process is silent meanwhile, C libraries' included."""
+def hushed() -> Iterator[Callable[[], str]]:
+    """Standard error of the whole process is silent meanwhile, C libraries' included.
+
+    Gives a function that tells what was printed so far.
+    """
     with _one_at_a_time:
         try:
             terminal = os.dup(2)
         except OSError:  # a program without a terminal
-            yield
+            yield str
             return
         try:
             _flush()
             with tempfile.TemporaryFile() as sink:
                 os.dup2(sink.fileno(), 2)
-                yield
+                yield lambda: _all_of(sink)
         finally:
             _flush()
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def _all_of(sink: IO[bytes]) -> str:
+    sink.seek(0)
+    return sink.read().decode("utf-8", "replace")
 
 
 def _flush() -> None:

@@ -17,7 +17,6 @@ from MedFusionLib.outputs import private_folders, refuse_collisions, together, w
 from MedFusionLib.volumes.files import read_volume, write_volume
 from MedFusionLib.volumes.volume import Volume
 
-
 resource = pytest.importorskip("resource", reason="limits the size of files as POSIX does")
 
 
