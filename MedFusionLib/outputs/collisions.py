@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from MedFusionLib.errors import InputError
@@ -19,33 +19,33 @@ def refuse_collisions(outputs: Mapping[str, Path | None], inputs: Iterable[Path 
     it.
     """
     read = [path for path in inputs if path is not None]
+    sources = {sign: path for path in read for sign in _signs(path)}
+    folders = {_key(path): path for path in read if path.is_dir()}
     taken: dict[str, str] = {}
     for name, path in outputs.items():
         if path is None:
             continue
-        for source in read:
-            if _is_one(path, source) or _is_file_of(path, source):
-                raise InputError(
-                    f"{name} '{path}' would overwrite the input '{source}'. Choose another name."
-                )
-        key = _key(path)
-        if key in taken:
-            raise InputError(f"{name} and {taken[key]} both name '{path}'. Choose two names.")
-        taken[key] = name
+        source = next((sources[sign] for sign in _signs(path) if sign in sources), None)
+        if source is None and path.is_file():
+            source = folders.get(_key(path.parent))
+        if source is not None:
+            raise InputError(
+                f"{name} '{path}' would overwrite the input '{source}'. Choose another name."
+            )
+        other = taken.setdefault(_key(path), name)
+        if other != name:
+            raise InputError(f"{name} and {other} both name '{path}'. Choose two names.")
 
 
-def _is_one(path: Path, source: Path) -> bool:
-    if _key(path) == _key(source):
-        return True
+def _signs(path: Path) -> Iterator[Hashable]:
+    """What two names of one file have in common: the place they lead to, or the file itself."""
+    yield _key(path)
     try:
-        return os.path.samefile(path, source)
+        status = path.stat()
     except OSError:
-        return False
-
-
-def _is_file_of(path: Path, folder: Path) -> bool:
-    """Whether a file that is there already lies in a folder that is read."""
-    return path.is_file() and folder.is_dir() and path.resolve().parent == folder.resolve()
+        return
+    if status.st_ino:  # some network disks number no files
+        yield status.st_dev, status.st_ino
 
 
 def _key(path: Path) -> str:
