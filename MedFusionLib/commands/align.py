@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from MedFusionLib.commands.common import print_json, progress_bar, say
-from MedFusionLib.errors import RegistrationError
+from MedFusionLib.commands.common import GEOMETRY_HELP, print_json, progress_bar, say
+from MedFusionLib.errors import InputError, RegistrationError
+from MedFusionLib.outputs import refuse_collisions, together
 
 if TYPE_CHECKING:
     from MedFusionLib.registration.align import Alignment
@@ -38,6 +39,7 @@ def align_command(
         None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
     ),
     series_b: str | None = typer.Option(None, help="The same for the other volume."),
+    geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     force: bool = typer.Option(
         False, help="Write although the alignment failed or the patients differ."
     ),
@@ -46,22 +48,27 @@ def align_command(
 ) -> None:
     """Align the other volume to the reference and say how far it can be trusted."""
     _check_outputs(output, transform_out, pictures)
+    refuse_collisions(
+        {"--output": output, "--transform-out": transform_out, "--pictures": pictures},
+        (reference, other, initial),
+    )
 
     from MedFusionLib.registration.align import align
     from MedFusionLib.registration.overlap import read_transform
-    from MedFusionLib.volumes.files import read_volume
+    from MedFusionLib.volumes.files import read_volume, refuse_unheld
     from MedFusionLib.volumes.identity import refuse_two_patients
 
     start = None if initial is None else read_transform(initial)
     say(f"Reading {reference} and {other}", quiet)
     volumes = (
-        read_volume(reference, modality_a, series_a),
-        read_volume(other, modality_b, series_b),
+        read_volume(reference, modality_a, series_a, geometry),
+        read_volume(other, modality_b, series_b, geometry),
     )
     warnings: list[str] = []
     refuse_two_patients(*volumes, force, warnings)
     for warning in warnings:
         say(f"Warning: {warning}", quiet)
+    refuse_unheld(output, volumes[0], volumes[1].voxels.dtype, volumes[1].is_colour)
     with progress_bar(quiet) as progress:
         found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress, force=force)
     if as_json:
@@ -85,6 +92,8 @@ def _check_outputs(output: Path, transform_out: Path | None, pictures: Path | No
     if transform_out is not None:
         check_transform_path(transform_out)
     if pictures is not None:
+        if pictures.is_file():
+            raise InputError(f"'{pictures}' is a file. Name a folder for the pictures.")
         refuse_unwritable_folder(pictures if pictures.is_dir() else pictures.parent)
 
 
@@ -113,9 +122,11 @@ def _write_outputs(
     from MedFusionLib.registration.transforms import write_transform
     from MedFusionLib.volumes.files import write_volume
 
-    if transform_out is not None:
-        write_transform(found.transform, transform_out)
-    if pictures is not None:
-        pictures.mkdir(exist_ok=True)
-        write_pictures(quality_pictures(reference, found.resampled), pictures)
-    write_volume(found.resampled, output)
+    with together() as outputs:
+        write_volume(found.resampled, outputs.file(output))
+        if transform_out is not None:
+            write_transform(found.transform, outputs.file(transform_out))
+        if pictures is not None:
+            write_pictures(
+                quality_pictures(reference, found.resampled), outputs.files_into(pictures)
+            )

@@ -10,12 +10,15 @@ import typer
 from MedFusionLib.commands.common import print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
+from MedFusionLib.outputs import refuse_collisions
 
 if TYPE_CHECKING:
     from MedFusionLib.evaluation.pairs import Pair, Published
 
 
 BASELINES = ("average", "maximum")
+WRITTEN = ("pairs.csv", "leaderboard.json", "report.html", "scores.json")
+"""What is written into the folder of the results."""
 
 
 def evaluate_command(
@@ -49,6 +52,11 @@ def evaluate_command(
     """
     volumes = _wants_volumes(pairs, reference, other)
     names = _method_names(methods)
+    if output is not None:
+        _refuse_bad_folder(output)
+        written = {f"{name} in --output": output / name for name in WRITTEN}
+        mapping = published / "mapping.csv" if published else None
+        refuse_collisions(written, (pairs, mapping, reference, other, fused))
     if volumes:
         _evaluate_volume(
             (reference, other, fused), (window_a, window_b), plane, output, quiet, as_json

@@ -91,7 +91,7 @@ def write_evaluation(
     and, as sentences, into the page.
     """
     from MedFusionLib.evaluation.reports.report_html import leaderboard_page
-    from MedFusionLib.outputs import write_text
+    from MedFusionLib.outputs import together, write_text
 
     summary = {
         "version": __version__,
@@ -107,7 +107,11 @@ def write_evaluation(
     page = leaderboard_page(
         title, lines, evaluation.tables, evaluation.scores, evaluation.scored, evaluation.sources
     )
-    folder.mkdir(exist_ok=True)
-    write_text(folder / "pairs.csv", evaluation.scores.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "leaderboard.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    write_text(folder / "report.html", page)
+    scores = evaluation.scores.to_csv(index=False, lineterminator="\n")
+    with together() as outputs:
+        partial = outputs.files_into(folder)
+        write_text(partial / "pairs.csv", scores)
+        write_text(
+            partial / "leaderboard.json", json.dumps(summary, indent=1, allow_nan=False) + "\n"
+        )
+        write_text(partial / "report.html", page)

@@ -9,7 +9,7 @@ from typing import Any
 from MedFusionLib.errors import GeometryError
 from MedFusionLib.evaluation.reports.fusion_page import scores_page
 from MedFusionLib.evaluation.reports.fusion_report import default_settings, score_fusion
-from MedFusionLib.outputs import write_text
+from MedFusionLib.outputs import together, write_text
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import same_grid
@@ -42,6 +42,7 @@ def score_files(
 
 def write_scores(report: dict[str, Any], folder: Path) -> None:
     """Write scores.json and report.html into a folder, which is made if need be."""
-    folder.mkdir(exist_ok=True)
-    write_text(folder / "scores.json", json.dumps(report, indent=2) + "\n")
-    write_text(folder / "report.html", scores_page(report))
+    with together() as outputs:
+        partial = outputs.files_into(folder)
+        write_text(partial / "scores.json", json.dumps(report, indent=2) + "\n")
+        write_text(partial / "report.html", scores_page(report))

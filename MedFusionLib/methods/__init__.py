@@ -7,8 +7,9 @@ A new method is one module (or package) with ``create(device, **options)`` and o
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from MedFusionLib.computing.slice_fusion import FusionMethod
 from MedFusionLib.errors import UnknownMethodError
@@ -142,11 +143,23 @@ def create_method(name: str, device: str | torch.device = "cpu", **options: Any)
     import torch
 
     card = method_card(name)
-    try:
-        return importlib.import_module(card.module).create(torch.device(device), **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
+    create = importlib.import_module(card.module).create
+    for option, value in options.items():
+        _refuse_bad_option(name, create, option, value)
+    return create(torch.device(device), **options)
+
+
+def _refuse_bad_option(method: str, create: Callable[..., Any], option: str, value: Any) -> None:
+    """Raise ``ValueError`` for an option that a method lacks, and for a value of another type."""
+    types = get_type_hints(create)
+    known = [name for name in types if name not in ("device", "return")]
+    if option not in known:
         raise ValueError(
-            f"The method '{name}' does not have one of the options {sorted(options)}: {error}."
-        ) from error
+            f"The method '{method}' does not have one of the options ['{option}']. It has "
+            f"{', '.join(known) or 'none'}."
+        )
+    allowed = get_args(types[option]) or (types[option],)
+    # True is an int to Python, and to nobody else.
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        kind = "a whole number" if int in allowed else "text"
+        raise ValueError(f"The option '{option}' of '{method}' is {kind}, not {value!r}.")

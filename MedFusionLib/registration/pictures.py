@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import SimpleITK
 
+from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import refuse_unwritable_folder
 from MedFusionLib.registration.images import CLIPPED_PERCENT
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.slices.colour import luminance
 from MedFusionLib.slices.stack import PLANES, slice_stack
+from MedFusionLib.volumes.hushed import hushed
 from MedFusionLib.volumes.volume import Volume
 
 LONGEST_SIDE = 320
@@ -39,13 +41,23 @@ def quality_pictures(reference: Volume, resampled: Volume) -> dict[str, np.ndarr
 
 
 def write_pictures(pictures: Mapping[str, np.ndarray], folder: Path) -> list[Path]:
-    """Write each picture as PNG into an existing folder; returns the files."""
+    """Write each picture as PNG into an existing folder, and see that it reads back.
+
+    Returns the files. Raises ``InputError`` where one cannot be written.
+    """
     refuse_unwritable_folder(folder)
     files = []
     for name, pixels in pictures.items():
         file = folder / f"{name}.png"
         image = SimpleITK.GetImageFromArray(np.ascontiguousarray(pixels), isVector=pixels.ndim == 3)
-        SimpleITK.WriteImage(image, str(file))
+        try:
+            with hushed():
+                SimpleITK.WriteImage(image, str(file))
+                again = SimpleITK.GetArrayFromImage(SimpleITK.ReadImage(str(file)))
+        except RuntimeError as error:
+            raise InputError(f"The picture '{file.name}' could not be written.") from error
+        if not np.array_equal(again, pixels):
+            raise InputError(f"The picture '{file.name}' could not be written: is the disk full?")
         files.append(file)
     return files
 
@@ -82,9 +94,17 @@ def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.where((rows // side + columns // side) % 2 == 0, first, second)
 
 
+def _slopes(pixels: np.ndarray) -> np.ndarray:
+    """Steepness of a smoothed picture; the filter needs four pixels along each side."""
+    rows, columns = pixels.shape
+    grown = np.pad(pixels, ((0, max(0, 4 - rows)), (0, max(0, 4 - columns))), mode="edge")
+    image = SimpleITK.GetImageFromArray(grown)
+    slopes = SimpleITK.GradientMagnitudeRecursiveGaussian(image, 1.5)
+    return SimpleITK.GetArrayFromImage(slopes)[:rows, :columns]
+
+
 def _edges_on(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    image = SimpleITK.GetImageFromArray(first.astype(np.float32))
-    slopes = SimpleITK.GetArrayFromImage(SimpleITK.GradientMagnitudeRecursiveGaussian(image, 1.5))
+    slopes = _slopes(first.astype(np.float32))
     picture = np.repeat(second[:, :, np.newaxis], 3, axis=2)
     picture[slopes > max(1.0, np.percentile(slopes, 100 - EDGE_SHARE))] = EDGE_COLOUR
     return picture

@@ -18,6 +18,7 @@ from MedFusionLib.volumes.dicom_headers import is_dicom
 from MedFusionLib.volumes.hushed import hushed
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.nifti import HEADER_BYTES, is_nifti, read_nifti
+from MedFusionLib.volumes.nifti_geometry import refuse_unknown_form
 from MedFusionLib.volumes.volume import Volume, from_image, same_grid, to_image
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -42,6 +43,7 @@ def read_volume(
     say where its voxels lie (see docs/FILES.md).
     """
     place = Path(path)
+    refuse_unknown_form(geometry)
     if _is_folder(place):
         from MedFusionLib.volumes.dicom_series import read_series
 
@@ -140,11 +142,8 @@ def refuse_unheld(
     """
     place = Path(path)
     suffix = _suffix(place)
-    if suffix in NIFTI_SUFFIXES and _is_sheared(grid):
-        raise InputError(
-            f"The axes of the reference volume are not at right angles, and '{place.name}' could "
-            "not hold that: write .nrrd or .mha, or resample the reference first."
-        )
+    if suffix in NIFTI_SUFFIXES:
+        refuse_sheared(grid, f"'{place.name}'")
     if suffix != ".mgz":
         return
     if is_colour:
@@ -156,11 +155,18 @@ def refuse_unheld(
         )
 
 
-def _is_sheared(grid: Volume) -> bool:
-    """Whether right-angled axes, the nearest to the grid's, would place its voxels elsewhere."""
+def refuse_sheared(grid: Volume, output: str) -> None:
+    """Raise ``InputError`` where right-angled axes would place a grid's voxels elsewhere.
+
+    ``output`` is what could hold none but such axes.
+    """
     left, _, right = np.linalg.svd(grid.direction_matrix)
     straight = replace(grid, directions=tuple((left @ right).ravel().tolist()))
-    return not same_grid(grid, straight)
+    if not same_grid(grid, straight):
+        raise InputError(
+            f"The axes of the reference volume are not at right angles, and {output} could not "
+            "hold that: write .nrrd or .mha, or resample the reference first."
+        )
 
 
 def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
@@ -175,7 +181,7 @@ def write_volume(volume: Volume, path: str | os.PathLike[str]) -> None:
         # Writers know their formats by endings in lower case.
         plain = partial.with_name("volume" + _suffix(place))
         _write_file(volume, plain, place)
-        _refuse_unlike(volume, plain, place)
+        _refuse_lost(volume, plain, place)
         plain.replace(partial)
 
 
@@ -196,7 +202,7 @@ def _write_file(volume: Volume, partial: Path, place: Path) -> None:
         ) from error
 
 
-def _refuse_unlike(volume: Volume, written: Path, place: Path) -> None:
+def _refuse_lost(volume: Volume, written: Path, place: Path) -> None:
     """Raise ``InputError`` unless a file gives back the voxels and the grid that it was given."""
     try:
         again = _read_file(written, None)
@@ -205,10 +211,15 @@ def _refuse_unlike(volume: Volume, written: Path, place: Path) -> None:
             f"'{place}' could not be written: what was written cannot be read back. Is the disk "
             "full?"
         ) from error
+    refuse_unlike(volume, again, place.name)
+
+
+def refuse_unlike(volume: Volume, again: Volume, name: str) -> None:
+    """Raise ``InputError`` unless what was read back has a volume's voxels and grid."""
     if again.voxels.shape != volume.voxels.shape or not same_grid(volume, again):
-        raise InputError(f"'{place.name}' cannot hold this grid. Write .nrrd.")
+        raise InputError(f"'{name}' cannot hold this grid. Write .nrrd.")
     if not np.array_equal(again.voxels, volume.voxels, equal_nan=volume.voxels.dtype.kind == "f"):
-        raise InputError(f"'{place.name}' cannot hold these voxels as they are. Write .nrrd.")
+        raise InputError(f"'{name}' cannot hold these voxels as they are. Write .nrrd.")
 
 
 def _first_line(error: Exception) -> str:

@@ -62,10 +62,15 @@ def affine_of(
     return RAS_TO_LPS @ affine, warnings
 
 
+def refuse_unknown_form(wanted: str | None) -> None:
+    """Raise ``InputError`` for what is neither sform, qform nor None."""
+    if wanted is not None and wanted not in FORMS:
+        raise InputError(f"There is no geometry '{wanted}'. Choose one of: {', '.join(FORMS)}.")
+
+
 def _chosen(place: NiftiPlace, path: Path, wanted: str | None) -> tuple[str, list[str]]:
     if wanted is not None:
-        if wanted not in FORMS:
-            raise InputError(f"There is no geometry '{wanted}'. Choose one of: {', '.join(FORMS)}.")
+        refuse_unknown_form(wanted)
         return wanted, []
     if place.sform_code <= 0 and place.qform_code <= 0:
         raise InputError(
