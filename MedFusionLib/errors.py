@@ -60,8 +60,14 @@ def sentence_of(error: BaseException) -> str | None:
         return "Memory ran out. Close other programs, or take a smaller volume or --batch-size 1."
     if isinstance(error, OSError):
         place = f": '{error.filename}'" if error.filename else ""
-        return f"{error.strerror or error}{place}."
+        return f"{error.strerror or last_line(error)}{place}."
     return None
+
+
+def last_line(error: BaseException) -> str:
+    """The end of an error's own text, where libraries that put more into it say what happened."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip(" .")]
+    return lines[-1].rstrip(".") if lines else type(error).__name__
 
 
 def _raised_here(error: BaseException) -> bool:

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from MedFusionLib.errors import InputError
+from MedFusionLib.errors import InputError, last_line
 from MedFusionLib.outputs.private_folders import private_folder
 
 
@@ -157,7 +157,7 @@ def together() -> Iterator[Outputs]:
             yield outputs
             outputs.publish()
         except OSError as error:
-            reason = error.strerror or str(error)
+            reason = error.strerror or last_line(error)
             name = f" ('{Path(error.filename).name}')" if error.filename else ""
             raise InputError(f"Nothing was written: {reason}{name}.") from error
 

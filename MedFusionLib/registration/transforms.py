@@ -115,7 +115,7 @@ def write_transform(transform: SimpleITK.Transform, path: str | os.PathLike[str]
                 SimpleITK.WriteTransform(transform, str(plain))
                 again = SimpleITK.ReadTransform(str(plain))
         except RuntimeError as error:
-            raise InputError(f"'{place}' could not be written. Is the disk full?") from error
+            raise InputError(f"'{place.name}' could not be written. Is the disk full?") from error
         if not np.allclose(matrix_of(again), matrix_of(transform), rtol=0, atol=1e-6):
-            raise InputError(f"'{place}' could not be written: what was read back differs.")
+            raise InputError(f"'{place.name}' could not be written: what was read back differs.")
         plain.replace(partial)

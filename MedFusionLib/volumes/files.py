@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from MedFusionLib.errors import InputError
+from MedFusionLib.errors import InputError, last_line
 from MedFusionLib.outputs import refuse_unwritable_file, written_whole
 from MedFusionLib.volumes import metaimage_header, nrrd_header
 from MedFusionLib.volumes.content import first_bytes
@@ -101,7 +101,7 @@ def _read_with_itk(path: Path, reader_name: str) -> Volume:
             image = reader.Execute()
     except RuntimeError as error:
         raise InputError(
-            f"'{path}' cannot be read: {_first_line(error)}. It is truncated or damaged; export "
+            f"'{path}' cannot be read: {last_line(error)}. It is truncated or damaged; export "
             "it again."
         ) from error
     _refuse_label_map(metadata, path)
@@ -197,7 +197,7 @@ def _write_file(volume: Volume, partial: Path, place: Path) -> None:
             SimpleITK.WriteImage(to_image(volume), str(partial), useCompression=True)
     except (RuntimeError, TypeError, OSError) as error:
         raise InputError(
-            f"'{place}' could not be written ({_first_line(error)}). Is the disk full, or "
+            f"'{place.name}' could not be written ({last_line(error)}). Is the disk full, or "
             "does the format not hold this kind of voxel?"
         ) from error
 
@@ -208,8 +208,8 @@ def _refuse_lost(volume: Volume, written: Path, place: Path) -> None:
         again = _read_file(written, None)
     except InputError as error:
         raise InputError(
-            f"'{place}' could not be written: what was written cannot be read back. Is the disk "
-            "full?"
+            f"'{place.name}' could not be written: what was written cannot be read back. Is the "
+            "disk full?"
         ) from error
     refuse_unlike(volume, again, place.name)
 
@@ -220,8 +220,3 @@ def refuse_unlike(volume: Volume, again: Volume, name: str) -> None:
         raise InputError(f"'{name}' cannot hold this grid. Write .nrrd.")
     if not np.array_equal(again.voxels, volume.voxels, equal_nan=volume.voxels.dtype.kind == "f"):
         raise InputError(f"'{name}' cannot hold these voxels as they are. Write .nrrd.")
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[-1].strip() if lines else type(error).__name__

@@ -128,7 +128,8 @@ def _refuse_wrong_data(fields: dict[str, str], count: int, start: int, path: Pat
     elif _is_true(fields.get("binarydata", "True")):
         checks.refuse_wrong_raw(place, begin, count * width)
     else:
-        checks.refuse_wrong_text(place, begin, count)
+        # ITK would swap the bytes of numbers that it has read from text.
+        raise InputError(f"'{path}' holds its voxels as text. Save it in binary.")
 
 
 def _skipped(fields: dict[str, str], path: Path) -> int:
