@@ -123,7 +123,7 @@ def bootstrap_intervals(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     if len(patients) < 2:
         empty = pd.DataFrame(math.nan, index=methods, columns=METRIC_NAMES)
         return empty, empty.copy()
-    weights = _patient_draws(len(patients))
+    weights = patient_draws(len(patients))
     low, high = {}, {}
     for method, of_method in scores.groupby("method", sort=False):
         grouped = of_method.groupby("patient")[list(METRIC_NAMES)]
@@ -135,7 +135,7 @@ def bootstrap_intervals(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     return _by_method(low), _by_method(high)
 
 
-def _patient_draws(patients: int) -> np.ndarray:
+def patient_draws(patients: int) -> np.ndarray:
     """(samples, patients): how often each patient was drawn."""
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     return generator.multinomial(patients, np.full(patients, 1 / patients), BOOTSTRAP_SAMPLES)
