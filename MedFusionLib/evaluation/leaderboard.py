@@ -19,6 +19,8 @@ COLUMNS = (*METRIC_NAMES, *SIDE_MEASURES)
 BOOTSTRAP_SAMPLES = 2000
 BOOTSTRAP_SEED = 20240601
 OWN, PUBLISHED = "ours", "published"
+RANKS = ("mean_rank", "legibility_rank")
+"""Columns of a table before its metrics; the second is there where legibility was judged."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Table:
     rows: pd.DataFrame
     published: tuple[str, ...] = ()
     """Methods whose images others published; the rest were run here."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is shown of `rows`, in order."""
+        return (*(name for name in RANKS if name in self.rows), *COLUMNS)
 
     @property
     def caption(self) -> str:

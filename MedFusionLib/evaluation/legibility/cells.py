@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,13 @@ import pandas as pd
 
 from MedFusionLib.evaluation.leaderboard import patient_draws
 from MedFusionLib.evaluation.legibility.lesions import OPEN_GROUND
-from MedFusionLib.evaluation.legibility.transfer import INVERTED, LOST, MISSED
+from MedFusionLib.evaluation.legibility.transfer import INVERTED, LOST
 from MedFusionLib.evaluation.legibility.uptake import THIRDS
 
 KIND = ("shown", "source", "amplitude", "size", "ground")
 """What makes a cell, within a set and a method."""
+INTERVALS = ("median_low", "median_high", "p10_low", "p10_high")
+CELL_FIGURES = ("count", "patients", "median", "p10", "lost", "inverted", "missed", *INTERVALS)
 FEWEST_LESIONS = 10
 """A cell of fewer is shown, and never counted as the worst."""
 FIGURES: dict[str, str] = {
@@ -41,18 +43,20 @@ FULL = ("bone_solidity", "thin_contrast")
 
 
 def cells(lesions: pd.DataFrame) -> pd.DataFrame:
-    """One row for each set, method and kind of lesion, the worst first within a method.
+    """One row for each method and kind of lesion of one set, the worst first within a method.
 
-    Columns: set, method, those of `KIND`, count, patients, median, p10, lost, inverted, `missed`
-    (colour only) and the ends of the 95 % intervals of median and p10 (nan for one patient).
+    Columns: method, those of `KIND`, count, patients, median, p10, lost, inverted, `missed`
+    (of those that can be seen in the source's own colours) and the ends of the 95 % intervals of
+    median and p10 (nan for one patient).
     """
     rows = [
-        {**dict(zip(("set", "method", *KIND), names, strict=True)), **cell(of_cell)}
-        for names, of_cell in lesions.groupby(["set", "method", *KIND], sort=False)
+        {**dict(zip(("method", *KIND), names, strict=True)), **cell(of_cell)}
+        for names, of_cell in lesions.groupby(["method", *KIND], sort=False)
     ]
     # The worst first: what fails in the tenth part of the cases, before what is typical.
-    order = ["set", "method", "p10", "median"]
-    return pd.DataFrame(rows).sort_values(order, kind="stable", ignore_index=True)
+    columns = ["method", *KIND, *CELL_FIGURES]
+    order = ["method", "p10", "median"]
+    return pd.DataFrame(rows, columns=columns).sort_values(order, kind="stable", ignore_index=True)
 
 
 def cell(lesions: pd.DataFrame) -> dict[str, float]:
@@ -65,10 +69,8 @@ def cell(lesions: pd.DataFrame) -> dict[str, float]:
         "p10": float(np.percentile(share, 10)),
         "lost": float((share < LOST).mean()),
         "inverted": float((share < INVERTED).mean()),
-        "missed": math.nan,
+        "missed": float(lesions["missed"].mean()) if "missed" in lesions else math.nan,
     }
-    if "difference" in lesions and lesions["difference"].notna().all():
-        figures["missed"] = float((lesions["difference"] < MISSED).mean())
     return figures | _intervals(share, lesions["patient"].to_numpy())
 
 
@@ -78,17 +80,16 @@ def _intervals(share: np.ndarray, patients: np.ndarray) -> dict[str, float]:
     As the leader board does: whole patients are drawn. The few different draws of few patients are
     computed once each.
     """
-    names = ("median_low", "median_high", "p10_low", "p10_high")
     _, of_lesion = np.unique(patients, return_inverse=True)
     count = int(of_lesion.max()) + 1
     if count < 2:
-        return dict.fromkeys(names, math.nan)
+        return dict.fromkeys(INTERVALS, math.nan)
     draws, times = np.unique(patient_draws(count), axis=0, return_counts=True)
     order = np.argsort(share, kind="stable")
     values, of_lesion = share[order], of_lesion[order]
     found = np.array([_weighted_percentiles(values, draw[of_lesion]) for draw in draws])
     ends = np.percentile(np.repeat(found, times, axis=0), (2.5, 97.5), axis=0)
-    return dict(zip(names, map(float, ends.T.ravel()), strict=True))
+    return dict(zip(INTERVALS, map(float, ends.T.ravel()), strict=True))
 
 
 def _weighted_percentiles(values: np.ndarray, times: np.ndarray) -> tuple[float, float]:
@@ -98,26 +99,19 @@ def _weighted_percentiles(values: np.ndarray, times: np.ndarray) -> tuple[float,
 
 
 def figures(cell_rows: pd.DataFrame, pictures: pd.DataFrame) -> pd.DataFrame:
-    """One row per set and method with `FIGURES`, the mean rank and the kind of the worst cell.
+    """One row per method of one set, with `FIGURES`, the mean rank and the name of the worst cell.
 
-    ``pictures`` has the measures of bone, uptake and edges of each pair. Sorted by set, then by
-    mean rank.
+    ``pictures`` has the measures of bone, uptake and edges of each pair. Best mean rank first.
     """
-    tables = []
-    for set_name, of_set in pictures.groupby("set", sort=False):
-        rows = pd.DataFrame(
-            {
-                str(method): _of_method(
-                    cell_rows[(cell_rows["set"] == set_name) & (cell_rows["method"] == method)],
-                    of_method,
-                )
-                for method, of_method in of_set.groupby("method", sort=False)
-            }
-        ).T
-        rows.insert(0, "mean_rank", mean_ranks(rows[list(FIGURES)].astype(float)))
-        rows.insert(0, "set", set_name)
-        tables.append(rows.rename_axis("method").reset_index().sort_values("mean_rank"))
-    return pd.concat(tables, ignore_index=True)
+    rows = pd.DataFrame.from_dict(
+        {
+            method: _of_method(cell_rows[cell_rows["method"] == method], of_method)
+            for method, of_method in pictures.groupby("method", sort=False)
+        },
+        orient="index",
+    ).rename_axis("method")
+    rows.insert(0, "mean_rank", mean_ranks(rows))
+    return rows.sort_values("mean_rank", kind="stable")
 
 
 def _of_method(cell_rows: pd.DataFrame, pictures: pd.DataFrame) -> dict[str, Any]:
@@ -190,40 +184,3 @@ def mean_ranks(rows: pd.DataFrame) -> pd.Series:
         if column.notna().any():
             ranks[name] = column.rank(ascending=better == "↓")
     return pd.DataFrame(ranks).mean(axis=1)
-
-
-def as_json(cell_rows: pd.DataFrame, rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """A table for each set, as plain JSON values; what is not finite becomes null."""
-    return [
-        {
-            "set": str(set_name),
-            "rows": _records(of_set),
-            "cells": _records(cell_rows[cell_rows["set"] == set_name]),
-        }
-        for set_name, of_set in rows.groupby("set", sort=False)
-    ]
-
-
-def _records(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    plain = rows.drop(columns="set").to_dict("records")
-    return [{str(name): _plain(value) for name, value in row.items()} for row in plain]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, str | bool):
-        return value
-    if isinstance(value, int | np.integer):
-        return int(value)
-    return float(value) if math.isfinite(value) else None
-
-
-def sample(pairs: Sequence[Any], of_each_set: int | None) -> list[Any]:
-    """Evenly spaced pairs of each set, or all of them with None."""
-    if of_each_set is None:
-        return list(pairs)
-    chosen = []
-    for name in dict.fromkeys(pair.set_name for pair in pairs):
-        here = [pair for pair in pairs if pair.set_name == name]
-        places = np.unique(np.linspace(0, len(here) - 1, of_each_set).round().astype(int))
-        chosen += [here[place] for place in places]
-    return chosen

@@ -146,7 +146,7 @@ def _colour_rows(
     found = transfer.colour_transfers(fused, (own[0], own[1]), variant.lesions)
     for lesion, one in zip(variant.lesions, found, strict=True):
         kind = _kind(pair, variant, lesion)
-        yield {"shown": COLOUR, **kind, "transfer": one.share, "difference": one.shown}
+        yield {"shown": COLOUR, **kind, "transfer": one.share, "missed": one.missed}
 
 
 def _picture_measures(

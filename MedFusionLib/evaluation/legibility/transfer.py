@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ from MedFusionLib.evaluation.legibility.lesions import Lesion
 LOST, INVERTED = 0.2, -0.05
 """A transfer below these is a lesion that is lost, or shown with the opposite sign."""
 MISSED = 5.0
-"""A colour difference (CIEDE2000) that a reader will miss."""
+"""A colour difference (CIEDE2000) below this a reader will miss."""
 CENTRE = 2
 """The colour is compared over the pixels within this many of the centre: 5×5."""
 
@@ -31,6 +32,14 @@ class ColourTransfer:
         """1: the lesion stands out as it does in its own source."""
         return self.shown / self.source
 
+    @property
+    def missed(self) -> float:
+        """1 if a reader will miss it here, and would not in its own source; else 0.
+
+        Nan where it could not be seen in its own source either.
+        """
+        return float(self.shown < MISSED) if self.source >= MISSED else math.nan
+
 
 def grey_transfer(
     fused: tuple[np.ndarray, np.ndarray], source: tuple[np.ndarray, np.ndarray], weight: np.ndarray
@@ -42,7 +51,7 @@ def grey_transfer(
     """
     inserted = float((weight * (source[1] - source[0])).sum(dtype=np.float64))
     shown = float((weight * (fused[1] - fused[0])).sum(dtype=np.float64))
-    return shown / inserted if inserted else float("nan")
+    return shown / inserted if inserted else math.nan
 
 
 def grey_transfers(
