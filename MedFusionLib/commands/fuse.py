@@ -51,6 +51,9 @@ def fuse_command(
     uncertainty: Path | None = typer.Option(
         None, help="Also write the standard deviation over the method's noise draws (dmfnet) here."
     ),
+    hidden: Path | None = typer.Option(
+        None, help="Also write the map of what is hidden here: per cent of the local contrast."
+    ),
     report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
@@ -64,7 +67,7 @@ def fuse_command(
     """Fuse two volumes. The result lies on the reference's grid."""
     # Everything that can be refused cheaply is refused before a large file is read.
     method_name = _known_method(method)
-    _check_outputs(output, dicom, (aligned, uncertainty), report)
+    _check_outputs(output, dicom, (aligned, uncertainty, hidden), report)
     started = time.perf_counter()
     volumes = (
         _read(reference, modality_a, series_a, quiet),
@@ -104,13 +107,19 @@ def fuse_command(
         else:
             result, spread = fuse_with_uncertainty(*volumes, **settings)
     result.report["seconds"]["read"] = seconds_read
+    if hidden is not None or report is not None:
+        result.report["hidden"] = result.hidden.figures
     _write_outputs(result, volumes, output, dicom, aligned, report)
+    if hidden is not None:
+        write_volume(result.hidden.worse, hidden)
     if uncertainty is not None and spread is not None:
         write_volume(spread, uncertainty)
     if as_json:
         print_json(result.report)
     for warning in result.report["warnings"]:
         say(f"Warning: {warning}", quiet)
+    if "hidden" in result.report:
+        say(result.report["hidden"]["sentence"], quiet)
     speed = result.report["slices"] / result.report["seconds"]["fuse"]
     say(f"Wrote {output} ({result.report['slices']} slices, {speed:.1f} slices/s).", quiet)
 
@@ -192,9 +201,11 @@ def _write_outputs(
 
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
     from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
+    from MedFusionLib.evaluation.reports.hidden_pictures import hidden_pictures
     from MedFusionLib.registration.pictures import quality_pictures
 
     result.report["metrics"] = score_fusion(
         reference, result.aligned_other, result.volume, result.report
     )
-    write_report(result.report, path, quality_pictures(reference, result.aligned_other))
+    pictures = quality_pictures(reference, result.aligned_other)
+    write_report(result.report, path, pictures, hidden_pictures(result.volume, result.hidden))
