@@ -24,8 +24,9 @@ from MedFusionLib.slices.painting import GREY_MAXIMUM, SlicePainter
 from MedFusionLib.slices.stack import nearest_axes, slice_stack
 from MedFusionLib.volumes.volume import Volume
 
-SIGMA_MM = 2.0
-"""Of the Gaussian window."""
+SIGMA_MM = 1.5
+"""Of the Gaussian window, or one voxel where these are larger. Wider windows let the kept contrast
+around a small lesion that was lost speak for it (docs/LEGIBILITY.md has the figures)."""
 REACH = 3.0
 """Where the window ends, in σ."""
 HIDDEN_PERCENT = 80
@@ -150,11 +151,12 @@ class _Compared:
         directions = reference.direction_matrix
         left, posterior, superior = nearest_axes(directions)
         steps = [reference.spacing[axis] for axis in (superior, posterior, left)]
+        sigma = max(SIGMA_MM, min(steps))
         return cls(
             painter,
             slice_stack(fused.voxels, directions, "axial"),
             GREY_MAXIMUM if colour_map is None else 255,
-            (SIGMA_MM / steps[0], SIGMA_MM / steps[1], SIGMA_MM / steps[2]),
+            (sigma / steps[0], sigma / steps[1], sigma / steps[2]),
         )
 
     def slabs(self) -> Iterator[range]:
@@ -196,32 +198,24 @@ def _planes(image: np.ndarray) -> np.ndarray:
 
 
 class _Axis:
-    """One axis of a slab: voxels to means of blocks, these to Gaussian means, and the way back.
+    """One axis of a slab: from voxels to Gaussian means on a coarser lattice, and the way back.
 
-    Blocks of σ voxels or less are averaged first, which a window of σ does not notice, and costs
-    little. Their own width is taken off the Gaussian's.
+    A Gaussian of σ leaves next to nothing that a lattice of steps of σ would miss.
     """
 
     def __init__(self, first: int, last: int, length: int, sigma: float) -> None:
-        self.block = max(1, int(sigma))
-        count = -(-length // self.block)
-        # One block more at either end, so that the way back has one on each side of every voxel.
-        wanted = range(max(0, first // self.block - 1), min(count, -(-last // self.block) + 1))
-        reach = int(np.ceil(REACH * sigma / self.block))
-        needed = range(max(0, wanted.start - reach), min(count, wanted.stop + reach))
-        self.needed = range(needed.start * self.block, min(length, needed.stop * self.block))
+        step = max(1, round(sigma))
+        reach = REACH * sigma
+        # One point more at either end, so that the way back has one on each side of every voxel.
+        lattice = step * np.arange(first // step, -(-(last - 1) // step) + 1)
+        lattice = lattice[lattice < length + reach / 2]
+        start, stop = int(np.ceil(lattice[0] - reach)), int(np.floor(lattice[-1] + reach)) + 1
+        self.needed = range(max(0, start), min(length, stop))
         """Voxels from which ``first`` to ``last`` are computed."""
-        centres = self._centres(length, count)
-        rest = np.sqrt(sigma**2 - (self.block**2 - 1) / 12)
-        away = centres[wanted.start : wanted.stop, None] - centres[needed.start : needed.stop]
-        gaussian = np.exp(-np.square(away / rest) / 2) * (np.abs(away) <= REACH * sigma)
-        self.smooth = _normalised(gaussian)
-        away = np.arange(first, last)[:, None] - centres[wanted.start : wanted.stop]
-        self.back = _normalised(np.maximum(1 - np.abs(away) / self.block, 0))
-
-    def _centres(self, length: int, count: int) -> np.ndarray:
-        starts = np.arange(count) * self.block
-        return (starts + np.minimum(starts + self.block, length) - 1) / 2
+        away = lattice[:, None] - np.array(self.needed)
+        self.smooth = _normalised(np.exp(-np.square(away / sigma) / 2) * (np.abs(away) <= reach))
+        away = np.arange(first, last)[:, None] - lattice
+        self.back = _normalised(np.maximum(1 - np.abs(away) / step, 0))
 
 
 def _normalised(weights: np.ndarray) -> Tensor:
@@ -232,13 +226,6 @@ def _along_axes(maps: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     """(…, N, H, W) multiplied by a matrix along each of its last three axes."""
     slices, rows, columns = matrices
     return torch.einsum("ln,...nhw->...lhw", slices, rows @ (maps @ columns.T))
-
-
-def _pooled(maps: Tensor, blocks: Sequence[int]) -> Tensor:
-    """Means of (C, N, H, W) over blocks of voxels; those at the ends may be smaller."""
-    return torch.nn.functional.avg_pool3d(
-        maps, list(blocks), ceil_mode=True, count_include_pad=False
-    )
 
 
 def _regressed(
@@ -257,9 +244,8 @@ def _regressed(
         light * fused[:1],
         (other * fused).sum(dim=0, keepdim=True),
     )
-    blocks = [axis.block for axis in axes]
-    pooled = [_pooled(one, blocks) for one in (light, other, fused, *products)]
-    means = _along_axes(torch.cat(pooled), [axis.smooth for axis in axes])
+    smooth = [axis.smooth for axis in axes]
+    means = torch.cat([_along_axes(one, smooth) for one in (light, other, fused, *products)])
     count = len(other)
     r, o, f = means[:1], means[1 : 1 + count], means[1 + count : 1 + 2 * count]
     rr, oo, ro, rf, of = means[1 + 2 * count :]
