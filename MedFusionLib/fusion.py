@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,6 +37,8 @@ from MedFusionLib.volumes.volume import Volume, same_grid
 if TYPE_CHECKING:
     import SimpleITK
 
+    from MedFusionLib.hidden import Hidden
+
 REGISTERED = ("rigid", "affine")
 ALIGNMENTS = ("none", "resample", *REGISTERED)
 
@@ -53,6 +56,16 @@ class FusionResult:
     """The other volume on the reference's grid, as it was fused."""
     transform: SimpleITK.Transform | None = None
     """From reference space to other space (LPS, mm), given or found; None for none."""
+    reference: Volume | None = None
+    """The reference volume, as it was fused."""
+
+    @cached_property
+    def hidden(self) -> Hidden:
+        """What the fused volume hides of its sources; computed when first asked for."""
+        from MedFusionLib.hidden import hidden_contrast
+
+        assert self.reference is not None
+        return hidden_contrast(self.reference, self.aligned_other, self.volume, self.report)
 
 
 @dataclass(frozen=True)
@@ -165,7 +178,7 @@ def fuse(
     volume = replace(
         reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
-    return FusionResult(volume, report, aligned.other, aligned.transform)
+    return FusionResult(volume, report, aligned.other, aligned.transform, reference)
 
 
 def _describe_method(method: FusionMethod, options: Mapping[str, Any] | None) -> dict[str, Any]:

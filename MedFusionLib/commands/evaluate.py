@@ -42,6 +42,12 @@ def evaluate_command(
     window_a: str = typer.Option("auto", help="Window of the reference volume."),
     window_b: str = typer.Option("auto", help="Window of the other volume."),
     plane: str = typer.Option("axial", help="Plane in which a volume is scored."),
+    legibility: bool = typer.Option(
+        False, "--legibility", help="Judge also what a reader sees: lesions, bone, uptake, edges."
+    ),
+    sample: int | None = typer.Option(
+        None, min=1, help="Evenly spaced pairs of each set for --legibility; without it, all."
+    ),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
 ) -> None:
@@ -69,7 +75,11 @@ def evaluate_command(
         "pairs": str(pairs or f"{reference} and {other}"),
         "split": split if pairs else "none (two folders of images)",
     }
-    _evaluate_pairs(chosen, results, names, output, (device, precision), described, quiet, as_json)
+    from MedFusionLib.evaluation.pairs import sampled
+
+    used = (device, precision)
+    judged = sampled(chosen, sample) if legibility else None
+    _evaluate_pairs(chosen, results, names, output, used, described, judged, quiet, as_json)
 
 
 def _wants_volumes(pairs: Path | None, reference: Path | None, other: Path | None) -> bool:
@@ -120,11 +130,12 @@ def _evaluate_pairs(
     output: Path,
     wanted: tuple[str, str],
     described: dict[str, Any],
+    judged: list[Pair] | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
     from MedFusionLib.computing.device import choose_device, choose_precision
-    from MedFusionLib.evaluation.evaluate import evaluate_pairs, write_evaluation
+    from MedFusionLib.evaluation.evaluate import evaluate_pairs, judge_legibility, write_evaluation
     from MedFusionLib.evaluation.leaderboard import tables_as_json
     from MedFusionLib.evaluation.screen import print_tables
 
@@ -136,12 +147,16 @@ def _evaluate_pairs(
         evaluation = evaluate_pairs(
             pairs, published, names, described["split"], device, precision, progress
         )
+        if judged is not None:
+            evaluation = judge_legibility(
+                evaluation, judged, published, names, device, precision, progress
+            )
     write_evaluation(evaluation, output, "MedFusion leader board", described)
     if as_json:
         print_json({"tables": tables_as_json(evaluation.tables)})
     elif not quiet:
         print_tables(evaluation.tables)
-    say(f"Wrote pairs.csv, leaderboard.json and report.html to {output}.", quiet)
+    say(f"Wrote leaderboard.json, report.html and the tables behind them to {output}.", quiet)
 
 
 def _refuse_bad_folder(output: Path) -> None:

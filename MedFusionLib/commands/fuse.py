@@ -63,6 +63,9 @@ def fuse_command(
     uncertainty: Path | None = typer.Option(
         None, help="Also write the standard deviation over the method's noise draws (dmfnet) here."
     ),
+    hidden: Path | None = typer.Option(
+        None, help="Also write the map of what is hidden here: per cent of the local contrast."
+    ),
     report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
@@ -77,10 +80,10 @@ def fuse_command(
     # Everything that can be refused cheaply is refused before a large file is read.
     method_name = _known_method(method)
     options = _method_options(option)
-    _check_outputs(output, dicom, (aligned, uncertainty), report)
+    _check_outputs(output, dicom, (aligned, uncertainty, hidden), report)
     _refuse_collisions(
         {"--output": output, "--aligned": aligned, "--uncertainty": uncertainty}
-        | {"--report": report},
+        | {"--hidden": hidden, "--report": report},
         (reference, other, transform, initial),
         options,
     )
@@ -90,7 +93,7 @@ def fuse_command(
         _read(reference, modality_a, series_a, geometry, quiet),
         _read(other, modality_b, series_b, geometry, quiet),
     )
-    _refuse_unheld(volumes, output, dicom, colour, (aligned, uncertainty))
+    _refuse_unheld(volumes, output, dicom, colour, (aligned, uncertainty, hidden))
     seconds_read = time.perf_counter() - started
 
     with interrupts_held():
@@ -122,14 +125,20 @@ def fuse_command(
         else:
             result, spread = fuse_with_uncertainty(*volumes, **settings)
     result.report["seconds"]["read"] = seconds_read
+    if hidden is not None or report is not None:
+        result.report["hidden"] = result.hidden.figures
     with together() as outputs:
         _write_outputs(outputs, result, volumes, output, dicom, aligned, report)
+        if hidden is not None:
+            write_volume(result.hidden.worse, outputs.file(hidden))
         if uncertainty is not None and spread is not None:
             write_volume(spread, outputs.file(uncertainty))
     if as_json:
         print_json(result.report)
     for warning in result.report["warnings"]:
         say(f"Warning: {warning}", quiet)
+    if "hidden" in result.report:
+        say(result.report["hidden"]["sentence"], quiet)
     speed = result.report["slices"] / result.report["seconds"]["fuse"]
     say(f"Wrote {output} ({result.report['slices']} slices, {speed:.1f} slices/s).", quiet)
 
@@ -195,7 +204,7 @@ def _refuse_unheld(
     output: Path,
     dicom: bool,
     colour: str,
-    further: tuple[Path | None, Path | None],
+    further: tuple[Path | None, Path | None, Path | None],
 ) -> None:
     """Before the work starts: formats that cannot hold what will come out of it."""
     from MedFusionLib.slices.painting import choose_colour_map
@@ -208,11 +217,13 @@ def _refuse_unheld(
         is_colour = choose_colour_map(other, colour) is not None
         fused_type = np.dtype(np.uint8 if is_colour else np.int16)
         refuse_unheld(output, reference, fused_type, is_colour)
-    aligned, uncertainty = further
+    aligned, uncertainty, hidden = further
     if aligned is not None:
         refuse_unheld(aligned, reference, other.voxels.dtype, other.is_colour)
     if uncertainty is not None:
         refuse_unheld(uncertainty, reference, np.dtype(np.float32), False)
+    if hidden is not None:
+        refuse_unheld(hidden, reference, np.dtype(np.uint8), False)
 
 
 def _check_outputs(
@@ -264,9 +275,11 @@ def _write_outputs(
 
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
     from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
+    from MedFusionLib.evaluation.reports.hidden_pictures import hidden_pictures
     from MedFusionLib.registration.pictures import quality_pictures
 
     result.report["metrics"] = score_fusion(
         reference, result.aligned_other, result.volume, result.report
     )
-    write_report(result.report, path, quality_pictures(reference, result.aligned_other))
+    pictures = quality_pictures(reference, result.aligned_other)
+    write_report(result.report, path, pictures, hidden_pictures(result.volume, result.hidden))

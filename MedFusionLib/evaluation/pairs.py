@@ -84,6 +84,19 @@ def of_sets(pairs: Sequence[Pair], wanted: str) -> list[Pair]:
     return [pair for pair in pairs if pair.set_name in names]
 
 
+def sampled(pairs: Sequence[Pair], of_each_set: int | None) -> list[Pair]:
+    """Evenly spaced pairs of each set, in their order; all with None."""
+    if of_each_set is None:
+        return list(pairs)
+    chosen: list[Pair] = []
+    for name in dict.fromkeys(pair.set_name for pair in pairs):
+        here = [pair for pair in pairs if pair.set_name == name]
+        last, count = len(here) - 1, min(of_each_set, len(here))
+        places = [round(place * last / max(count - 1, 1)) for place in range(count)]
+        chosen += [here[place] for place in places]
+    return chosen
+
+
 def read_published(folder: Path, pairs: Iterable[Pair]) -> list[Published]:
     """Published images of these pairs, from FOLDER/mapping.csv (method, set, pair_id, result)."""
     known = {pair.key for pair in pairs}

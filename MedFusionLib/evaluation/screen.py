@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from MedFusionLib.evaluation.leaderboard import COLUMNS, Table
+from MedFusionLib.evaluation.leaderboard import Table
 
 
 def print_tables(tables: Sequence[Table]) -> None:
@@ -16,6 +16,6 @@ def print_tables(tables: Sequence[Table]) -> None:
     for table in tables:
         console.print(f"\n[bold]{table.caption}[/bold]")
         shown = RichTable("", *map(str, table.rows.index))
-        for name in ("mean_rank", *COLUMNS):
+        for name in table.columns:
             shown.add_row(name, *(f"{value:.4g}" for value in table.rows[name]))
         console.print(shown)

@@ -31,7 +31,7 @@ def quality_pictures(reference: Volume, resampled: Volume) -> dict[str, np.ndarr
     ``axial-checkerboard`` (H, W) and ``axial-edges`` (H, W, 3); values uint8, pixels square.
     In an edge overlay the reference's edges lie, in yellow, on the other volume.
     """
-    one, two = (_bright(_isotropic(volume)) for volume in (reference, resampled))
+    one, two = (_bright(isotropic(volume)) for volume in (reference, resampled))
     pictures: dict[str, np.ndarray] = {}
     for plane in PLANES:
         first, second = (_middle_slice(volume, plane) for volume in (one, two))
@@ -67,7 +67,7 @@ def _middle_slice(volume: Volume, plane: str) -> np.ndarray:
     return stack[len(stack) // 2]
 
 
-def _isotropic(volume: Volume) -> Volume:
+def isotropic(volume: Volume) -> Volume:
     """On a grid of the same place and directions with voxels of one width."""
     extent = np.array(volume.grid_shape[::-1]) * volume.spacing
     width = max(float(min(volume.spacing)), float(extent.max()) / LONGEST_SIDE)

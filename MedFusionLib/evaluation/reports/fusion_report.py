@@ -85,16 +85,22 @@ def score_fusion(
 
 
 def write_report(
-    report: Mapping[str, Any], path: Path, pictures: Mapping[str, np.ndarray] | None = None
+    report: Mapping[str, Any],
+    path: Path,
+    pictures: Mapping[str, np.ndarray] | None = None,
+    hidden: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write a fusion's report as a page (.html) or as JSON (.json), whole or not at all.
 
-    `pictures` are those of `registration.pictures.quality_pictures`; the page shows them, JSON
-    leaves them out. Raises: InputError for another ending.
+    `pictures` are those of `registration.pictures.quality_pictures`, `hidden` those of
+    `hidden_pictures`; the page shows them, JSON leaves them out.
+
+    Raises: InputError for another ending.
     """
     suffix = path.suffix.lower()
     if suffix == ".html":
-        write_text(path, fusion_page(report, picture_uris(pictures or {})))
+        shown = picture_uris(pictures or {}), picture_uris(hidden or {})
+        write_text(path, fusion_page(report, *shown))
     elif suffix == ".json":
         write_text(path, json.dumps(report, indent=2) + "\n")
     else:
