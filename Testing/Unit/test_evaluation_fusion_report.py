@@ -17,8 +17,10 @@ from PIL import Image
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.evaluation.metrics import METRIC_CARDS, all_metrics
 from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
+from MedFusionLib.evaluation.volume_measures import background_leak
 from MedFusionLib.fusion import fuse
 from MedFusionLib.registration.pictures import quality_pictures
+from MedFusionLib.slices.colour import apply_colour_map, luminance
 from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import Volume
 
@@ -69,7 +71,12 @@ def test_scores_use_the_windows_of_the_fusion_and_not_others():
 def test_a_colour_fusion_keeps_the_hue_and_has_no_leak(scored):
     volume = scored.report["metrics"]["volume"]
     assert volume["hue_error"] < 1
-    assert volume["background_leak"] == pytest.approx(0, abs=1e-6)
+    # The brighter source is all that is shown: dim voxels of the sources themselves, and no more.
+    light = 255 * luminance(apply_colour_map(head(2, "PET").voxels / 255, "rainforest"))
+    sources = [torch.from_numpy(stack.astype(float)) for stack in (head(1, "MR").voxels, light)]
+    dim = background_leak(torch.maximum(*sources), *sources)
+    assert volume["background_leak"] == pytest.approx(dim, abs=1e-6)
+    assert dim < 1e-5
     assert volume["invented_edges"] == 0
 
 
