@@ -7,22 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import slicer
 
 from MedFusionLib.errors import InputError, MedFusionError
+from MedFusionLib.fusion import fuse
 from MedFusionLib.methods import DEFAULT_METHOD
 from MedFusionLib.registration.transforms import matrix_of
-from MedFusionLib.slicer_app.running.worker_client import WorkerClient
+from MedFusionLib.slicer_app.running.worker_client import SECONDS_TO_WAIT, WorkerClient
 from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP
 from MedFusionLib.slicer_app.scene.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
+from MedFusionLib.slicer_app.scene.node_checks import namedNode, refuseOutput, refuseSameVolume
+from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodes, displayedWindow
 from MedFusionLib.slicer_app.translation import _
 
 REGISTERED = ("rigid", "affine")
 DISPLAYED = "displayed"
+_NOT_OPTIONS = {
+    *("reference", "other", "initial", "progress", "cancel"),
+    *("window_reference", "window_other"),
+}
+"""Arguments of ``fuse`` that a request sets by itself."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +94,23 @@ def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> Fus
     """A request from the console's arguments: the request's own fields, and options of ``fuse``."""
     own = ("method", "alignment", "transformNode", "modalities", "windows", "score")
     fields = {name: options.pop(name) for name in own if name in options}
+    _refuseUnknownOptions(options, own)
+    referenceNode, otherNode = namedNode(referenceNode), namedNode(otherNode)
+    refuseSameVolume(referenceNode, otherNode)
+    if outputNode is not None:
+        outputNode = namedNode(outputNode)
     return FusionRequest(referenceNode, otherNode, outputNode, **fields, options=options)
+
+
+def _refuseUnknownOptions(options: Mapping[str, Any], own: tuple[str, ...]) -> None:
+    known = {*own, *signature(fuse).parameters} - _NOT_OPTIONS
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(
+            _("There is no option '{name}'. The options are {known}.").format(
+                name=unknown[0], known=", ".join(sorted(known))
+            )
+        )
 
 
 class FusionJob:
@@ -110,11 +135,15 @@ class FusionJob:
         self._onDone = onDone
         self._onError = onError
         self._image: Any = None
+        self._ended = False
+        if request.outputNode is not None:
+            refuseOutput(request.outputNode, request.referenceNode, request.otherNode)
         self._voxelTimes = request.voxelTimes()
+        self._client = client
         self._workerJob = client.submit(
             "fuse",
             request.volumes(),
-            onProgress=onProgress,
+            onProgress=lambda *values: self._tell(onProgress, *values),
             onDone=self._onResult,
             onError=self._fail,
             onWritten=self._refuseChangedVoxels,
@@ -123,25 +152,46 @@ class FusionJob:
             options=request.fuseOptions(),
             score=request.score,
         )
+        self._removed = RemovedNodes(request.referenceNode.GetScene(), self._onNodeRemoved)
+
+    def _tell(self, onProgress, *values) -> None:
+        if onProgress is not None and not self._ended:
+            onProgress(*values)
 
     @property
     def running(self) -> bool:
         """Whether neither ``onDone`` nor ``onError`` has been called yet."""
-        return self._workerJob.running
+        return not self._ended
+
+    def wait(self):
+        """Deliver events until the run has ended; the fused node, or the error raised."""
+        while self.running:
+            self._client.processEvents(SECONDS_TO_WAIT)
+        if self.error is not None:
+            raise self.error
+        return self.fusedNode
 
     @property
     def cancelling(self) -> bool:
         """Whether ``cancel`` was called."""
         return self._workerJob.cancelling
 
-    @property
-    def workerJob(self):
-        """The worker's request behind this fusion."""
-        return self._workerJob
-
     def cancel(self) -> None:
         """Stop between two batches; a second call stops the process at once."""
         self._workerJob.cancel()
+
+    def _onNodeRemoved(self, node) -> None:
+        """What the run was to be made from is gone: end now, whatever the worker still does."""
+        request = self.request
+        if node in (request.referenceNode, request.otherNode, request.transformNode):
+            self._fail(
+                InputError(
+                    _("'{name}' was removed during the fusion, which was stopped.").format(
+                        name=node.GetName()
+                    )
+                )
+            )
+            self._workerJob.cancel()
 
     def _refuseChangedVoxels(self) -> None:
         if self.request.voxelTimes() != self._voxelTimes:
@@ -153,6 +203,8 @@ class FusionJob:
         self._image = yield from imageInSteps(result["volume"].voxels)
 
     def _onResult(self, result: Mapping[str, Any]) -> None:
+        if self._ended:
+            return
         try:
             self.fusedNode = self._addToScene(result)
         except MedFusionError as error:
@@ -162,19 +214,24 @@ class FusionJob:
             # The voxels are in the scene now; a mapped file that is kept takes up the disk.
             self._workerJob.result = self._image = None
         self.report = result["report"]
+        self._end()
         if self._onDone is not None:
             self._onDone(self.fusedNode, self.report)
 
+    def _end(self) -> None:
+        self._ended = True
+        self._removed.stop()
+
     def _fail(self, error: MedFusionError) -> None:
+        if self._ended:
+            return
+        self._end()
         self.error = error
         if self._onError is not None:
             self._onError(error)
 
     def _addToScene(self, result: Mapping[str, Any]):
         request = self.request
-        for node in (request.referenceNode, request.otherNode):
-            if node.GetScene() is None:
-                raise InputError(_("One of the volumes was removed during the fusion."))
         outputNode = request.outputNode
         if outputNode is not None and outputNode.GetScene() is None:
             outputNode = None

@@ -17,14 +17,30 @@ REFERENCE_ROLE = "MedFusion.Reference"
 OTHER_ROLE = "MedFusion.Other"
 TRANSFORM_ROLE = "MedFusion.Transform"
 
+TABLE_ROLE = "MedFusion.MetricsTable"
+CHART_ROLE = "MedFusion.MetricsPlot"
+MEASUREMENT_ROLES = (TABLE_ROLE, CHART_ROLE)
+METHOD_ATTRIBUTE = "MedFusion.Method"
+"""Marks a node that MedFusion has made."""
+
 _ATTRIBUTES = {
-    "MedFusion.Method": "method",
+    METHOD_ATTRIBUTE: "method",
     "MedFusion.Version": "version",
     "MedFusion.WeightsSHA256": "weights_sha256",
     "MedFusion.Device": "device",
 }
 _NOT_PARAMETERS = {*_ATTRIBUTES.values(), "seconds", "metrics"}
 _UNTRUE_AFTER_FUSION = ("DICOM.instanceUIDs", "DICOM.instanceNumbers")
+
+
+def isFused(node) -> bool:
+    """Whether MedFusion has made a node, as its provenance tells."""
+    return node.GetAttribute(METHOD_ATTRIBUTE) is not None
+
+
+def sourcesOf(fusedNode) -> tuple[Any, Any]:
+    """The nodes that a fused node was made from; None for one that is no longer in the scene."""
+    return fusedNode.GetNodeReference(REFERENCE_ROLE), fusedNode.GetNodeReference(OTHER_ROLE)
 
 
 def recordProvenance(
