@@ -6,7 +6,7 @@ Nothing in the scene changes before the fused volume has arrived whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
@@ -24,6 +24,8 @@ from MedFusionLib.slicer_app.scene.node_checks import namedNode, refuseOutput, r
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodes, displayedWindow
 from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.volumes.identity import IDENTITY_FIELDS
+from MedFusionLib.volumes.volume import Volume
 
 REGISTERED = ("rigid", "affine")
 DISPLAYED = "displayed"
@@ -41,7 +43,9 @@ class FusionRequest:
     ``modalities`` and ``windows`` are of the reference and the other (None: found out; a window
     may also be ``displayed``). ``alignment`` is none, resample, rigid or affine;
     ``transformNode`` takes the other volume to the reference, as if it were applied to it.
-    ``options`` are further ones of ``MedFusionLib.fusion.fuse``.
+    ``options`` are further ones of ``MedFusionLib.fusion.fuse``. ``acceptedPatients`` is the
+    sentence with two patients' identities that the user has said yes to; it becomes a warning of
+    the result.
     """
 
     referenceNode: Any
@@ -54,15 +58,17 @@ class FusionRequest:
     windows: tuple[Any, Any] = (None, None)
     options: Mapping[str, Any] = field(default_factory=dict)
     score: bool = False
+    acceptedPatients: str | None = None
 
     def volumes(self) -> dict[str, Any]:
         """The two volumes as they are now, not copied, by role.
 
         Raises ``InputError`` for what is no image.
         """
+        other = volumeSeenInNode(self.otherNode, self.modalities[1])
         return {
             "reference": volumeSeenInNode(self.referenceNode, self.modalities[0]),
-            "other": volumeSeenInNode(self.otherNode, self.modalities[1]),
+            "other": other if self.acceptedPatients is None else _ofNobody(other),
         }
 
     def voxelTimes(self) -> list[int]:
@@ -88,6 +94,12 @@ class FusionRequest:
             "window_reference": windows[0],
             "window_other": windows[1],
         }
+
+
+def _ofNobody(volume: Volume) -> Volume:
+    """A volume that does not tell whom it shows, so that nobody is compared a second time."""
+    kept = {key: value for key, value in volume.metadata.items() if key not in IDENTITY_FIELDS}
+    return replace(volume, metadata=kept)
 
 
 def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> FusionRequest:
@@ -213,7 +225,6 @@ class FusionJob:
         finally:
             # The voxels are in the scene now; a mapped file that is kept takes up the disk.
             self._workerJob.result = self._image = None
-        self.report = result["report"]
         self._end()
         if self._onDone is not None:
             self._onDone(self.fusedNode, self.report)
@@ -232,12 +243,15 @@ class FusionJob:
 
     def _addToScene(self, result: Mapping[str, Any]):
         request = self.request
+        self.report = result["report"]
+        if request.acceptedPatients is not None:
+            self.report["warnings"] = [request.acceptedPatients, *self.report["warnings"]]
         outputNode = request.outputNode
         if outputNode is not None and outputNode.GetScene() is None:
             outputNode = None
         fusedNode = fusedNodeFromVolume(
             result["volume"],
-            result["report"],
+            self.report,
             request.referenceNode,
             request.otherNode,
             outputNode,

@@ -77,8 +77,9 @@ def _dropUnitsAndDicomIdentity(outputNode) -> None:
 def dicomMetadata(volumeNode) -> dict[str, str]:
     """What the subject hierarchy knows from DICOM, under the names of ``Volume.metadata``.
 
-    Any of ``dicom_modality``, ``frame_of_reference_uid``, ``series_uid``, ``study_uid``; empty for
-    a volume that did not come from Slicer's DICOM database.
+    Any of ``dicom_modality``, ``frame_of_reference_uid``, ``series_uid``, ``study_uid``,
+    ``study_date`` and those of ``volumes.identity``; empty for a volume that did not come from
+    Slicer's DICOM database.
     """
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
     item = hierarchy.GetItemByDataNode(volumeNode)
@@ -96,8 +97,29 @@ def dicomMetadata(volumeNode) -> dict[str, str]:
         ),
         "series_uid": hierarchy.GetItemUID(item, uidName),
         "study_uid": hierarchy.GetItemUID(study, uidName) if study else "",
+        "study_date": _attribute(hierarchy, study, names.GetDICOMStudyDateAttributeName()),
+        **_identity(
+            hierarchy, hierarchy.GetItemAncestorAtLevel(item, names.GetDICOMLevelPatient())
+        ),
     }
     return {name: value for name, value in known.items() if value}
+
+
+def _identity(hierarchy, patient: int) -> dict[str, str]:
+    """Who the patient is, as the subject hierarchy knows from DICOM."""
+    names = slicer.vtkMRMLSubjectHierarchyConstants
+    return {
+        "patient_id": _attribute(hierarchy, patient, names.GetDICOMPatientIDAttributeName()),
+        "patient_name": _attribute(hierarchy, patient, names.GetDICOMPatientNameAttributeName()),
+        "patient_birth_date": _attribute(
+            hierarchy, patient, names.GetDICOMPatientBirthDateAttributeName()
+        ),
+        "patient_sex": _attribute(hierarchy, patient, names.GetDICOMPatientSexAttributeName()),
+    }
+
+
+def _attribute(hierarchy, item: int, name: str) -> str:
+    return hierarchy.GetItemAttribute(item, name) if item else ""
 
 
 def placeUnderStudyOf(referenceNode, outputNode) -> None:
