@@ -156,7 +156,7 @@ class ViewSection:
         self._follower.start(pointer, sliceNodes, self._shownNode())
 
     def onPointerDeleted(self) -> None:
-        """The pointer leaves the scene: stop, uncheck and say so, whatever else could be followed."""
+        """The pointer leaves the scene: stop, uncheck and say so, whatever else is there."""
         wasFollowed = self.ui.followPointerCheckBox.checked
         self._release()
         self.ui.followPointerCheckBox.checked = False

@@ -22,7 +22,8 @@ from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP
 from MedFusionLib.slicer_app.scene.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
 from MedFusionLib.slicer_app.scene.node_checks import namedNode, refuseOutput, refuseSameVolume
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
-from MedFusionLib.slicer_app.scene.scene_facts import betweenNodes, displayedWindow
+from MedFusionLib.slicer_app.scene.scene_facts import betweenNodesInSteps, displayedWindow
+from MedFusionLib.slicer_app.scene.transforms import TransformInSteps
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS
 from MedFusionLib.volumes.volume import Volume
@@ -76,9 +77,9 @@ class FusionRequest:
         images = [node.GetImageData() for node in (self.referenceNode, self.otherNode)]
         return [image.GetMTime() if image is not None else 0 for image in images]
 
-    def transform(self) -> Any:
-        """SimpleITK transform from the reference's space to the other's, None for none."""
-        return betweenNodes(self.referenceNode, self.otherNode, self.transformNode)
+    def transform(self) -> TransformInSteps:
+        """The transform from the reference's space to the other's, to be found in steps."""
+        return betweenNodesInSteps(self.referenceNode, self.otherNode, self.transformNode)
 
     def fuseOptions(self) -> dict[str, Any]:
         """Keyword arguments of ``fuse``, as plain values."""

@@ -140,6 +140,10 @@ def fusedNodeFromVolume(
     made from; ``transformNode`` is the one that laid the other volume on the reference, by default
     the other's parent. An output that was fused from other nodes before gets a new name and is no
     longer tied to the file it was saved to. ``image`` holds the voxels already, where
+    window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
+    made from; ``transformNode`` is the one that laid the other volume on the reference, by default
+    the other's parent. An output that was fused from other nodes before gets a new name and is no
+    longer tied to the file it was saved to. ``image`` holds the voxels already, where
     ``imageInSteps`` has made it. An updated node keeps its ID and tells its observers once. Raises
     ``InputError``, with the scene untouched, when volume or output node do not fit.
     """

@@ -14,7 +14,7 @@ from MedFusionLib.registration.transforms import matrix_of
 from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
 from MedFusionLib.slicer_app.scene.node_checks import refuseWhatIsNoImage
 from MedFusionLib.slicer_app.scene.provenance import dicomMetadata
-from MedFusionLib.slicer_app.scene.transforms import referenceToOtherTransform
+from MedFusionLib.slicer_app.scene.transforms import TransformInSteps, transformInSteps
 from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS
 from MedFusionLib.volumes.modality import with_modality
@@ -90,7 +90,12 @@ def placedOther(otherNode, transformNode):
 
 def betweenNodes(referenceNode, otherNode, transformNode=None):
     """SimpleITK transform from the reference's own space to the other's own, None for none."""
-    return referenceToOtherTransform(referenceNode, placedOther(otherNode, transformNode))
+    return betweenNodesInSteps(referenceNode, otherNode, transformNode).value
+
+
+def betweenNodesInSteps(referenceNode, otherNode, transformNode=None) -> TransformInSteps:
+    """``betweenNodes`` for callers that cannot wait for a non-linear one."""
+    return transformInSteps(referenceNode, placedOther(otherNode, transformNode))
 
 
 def relation(referenceNode, otherNode, transformNode=None) -> Overlap | None:
