@@ -247,7 +247,8 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         ensureRequirements(Path(__file__).with_name("Resources") / "requirements.txt")
 
     def fuse(self, referenceNode, otherNode, outputNode=None, **options):
-        """Fuse two volume nodes and return the fused node; Slicer stays alive meanwhile.
+        """Fuse two volumes, nodes or their names, and return the fused node; Slicer stays alive
+        meanwhile.
 
         ``options`` are ``modalities``, ``windows``, ``transformNode`` and ``score`` of
         ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment, device, colour,
@@ -257,12 +258,9 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
             referenceNode, otherNode, outputNode, onProgress=self._showProgress, **options
         )
         try:
-            self.client.wait(job.workerJob)
+            return job.wait()
         finally:
             slicer.util.showStatusMessage("")
-        if job.error is not None:
-            raise job.error
-        return job.fusedNode
 
     @staticmethod
     def _showProgress(done, total, message):
@@ -285,8 +283,8 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         """
         from MedFusionLib.slicer_app.running.fusion_job import requestFor
 
-        self.ensureReady()
         request = requestFor(referenceNode, otherNode, outputNode, **options)
+        self.ensureReady()
         return self.fuseRequest(request, onProgress, onDone, onError)
 
     def fuseRequest(self, request, onProgress=None, onDone=None, onError=None):

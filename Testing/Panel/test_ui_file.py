@@ -78,9 +78,7 @@ def test_every_widget_that_the_code_names_exists(ui, sources):
     assert {"panel", "run", "views"} <= set(sources)
     for source in sources.values():
         assert set(re.findall(r"\bui\.(\w+)", source)) <= known
-    assert {f"{name}CollapsibleButton" for name in ("inputs", "alignment", "fusion", "output")} <= (
-        known
-    )
+    assert {f"{name}CollapsibleButton" for name in ("inputs", "result", "options")} <= (known)
 
 
 def test_every_button_is_connected(ui, sources):

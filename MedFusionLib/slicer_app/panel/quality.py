@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -23,9 +24,10 @@ from MedFusionLib.slicer_app.views import layouts as view_layouts
 class QualitySection:
     """Shows how well a volume was fused, and takes it out of Slicer with its provenance."""
 
-    def __init__(self, ui, logic) -> None:
+    def __init__(self, ui, logic, shownNode: Callable) -> None:
         self.ui = ui
         self.logic = logic
+        self._shownNode = shownNode
         self._parameters = None
         self._report: dict | None = None
         self._fusedId: str | None = None
@@ -48,8 +50,8 @@ class QualitySection:
 
     @property
     def report(self):
-        """The report of the chosen output: of the last run, else what its node carries."""
-        fusedNode = self._parameters.outputVolume if self._parameters else None
+        """The report of the shown volume: of the last run, else what its node carries."""
+        fusedNode = self._shownNode()
         if fusedNode is None:
             return None
         if self._report is not None and fusedNode.GetID() == self._fusedId:
@@ -57,7 +59,7 @@ class QualitySection:
         return reportOf(fusedNode)
 
     def refresh(self) -> None:
-        """Enable what the chosen output has."""
+        """Enable what the shown volume has."""
         ui, report = self.ui, self.report
         measured = bool(report and report.get("metrics"))
         ui.showTableButton.enabled = ui.showPlotButton.enabled = measured
@@ -67,11 +69,11 @@ class QualitySection:
 
     def onShowTableButton(self) -> None:
         """Show the metrics in a table view."""
-        view_layouts.showTable(metricsTable(self._parameters.outputVolume, self.report))
+        view_layouts.showTable(metricsTable(self._shownNode(), self.report))
 
     def onShowPlotButton(self) -> None:
         """Show the metrics of each slice in a plot view."""
-        view_layouts.showPlot(metricsChart(self._parameters.outputVolume, self.report))
+        view_layouts.showPlot(metricsChart(self._shownNode(), self.report))
 
     def onSaveReportButton(self) -> None:
         """Ask for a file and write the report there."""
@@ -106,10 +108,10 @@ class QualitySection:
             self.exportDicom(Path(chosen) / f"MedFusion-{stamp}")
 
     def exportDicom(self, folder: Path) -> None:
-        """Write the chosen output as a derived DICOM series into a new folder."""
+        """Write the shown volume as a derived DICOM series into a new folder."""
         self._tell(_("Exporting..."))
         self.logic.exportDicom(
-            self._parameters.outputVolume,
+            self._shownNode(),
             self.report,
             folder,
             onDone=lambda result: self._tell(

@@ -22,7 +22,7 @@ from MedFusionLib import errors
 from MedFusionLib.errors import Cancelled, MedFusionError
 from MedFusionLib.slicer_app.running.child_process import ChildProcess
 from MedFusionLib.slicer_app.running.worker_job import Job, WorkerError, cancelled
-from MedFusionLib.slicer_app.running.worker_session import WorkerSession
+from MedFusionLib.slicer_app.running.worker_session import SteppedTransform, WorkerSession
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
 
@@ -67,7 +67,7 @@ class WorkerClient:
         onError: Callable[[MedFusionError], None] | None = None,
         onWritten: Callable[[], None] | None = None,
         receive: Callable[[dict[str, Any]], Iterator[None]] | None = None,
-        transform: Any = None,
+        transform: SteppedTransform | None = None,
         **values: Any,
     ) -> Job:
         """Hand a request to the worker; returns at once.

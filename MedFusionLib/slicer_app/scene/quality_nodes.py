@@ -11,10 +11,9 @@ import slicer
 
 from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.slicer_app.choices import Plane
+from MedFusionLib.slicer_app.scene.provenance import CHART_ROLE, TABLE_ROLE
 from MedFusionLib.slicer_app.translation import _
 
-TABLE_ROLE = "MedFusion.MetricsTable"
-CHART_ROLE = "MedFusion.MetricsPlot"
 SLICE_COLUMN = "slice"
 LARGEST_INDEX = 2.5
 TABLE_DECIMALS = 4
