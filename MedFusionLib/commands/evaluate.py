@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 BASELINES = ("average", "maximum")
-WRITTEN = ("pairs.csv", "leaderboard.json", "report.html", "scores.json")
+WRITTEN = (
+    *("pairs.csv", "leaderboard.json", "report.html", "scores.json"),
+    *("legibility.json", "lesions.csv", "pictures.csv"),
+)
 """What is written into the folder of the results."""
 
 
