@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import print_json, progress_bar, say
+from MedFusionLib.commands.common import GEOMETRY_HELP, print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
 from MedFusionLib.outputs import refuse_collisions
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 BASELINES = ("average", "maximum")
-WRITTEN = ("pairs.csv", "leaderboard.json", "report.html", "scores.json")
+WRITTEN = (
+    *("pairs.csv", "leaderboard.json", "report.html", "scores.json"),
+    *("legibility.json", "lesions.csv", "pictures.csv"),
+)
 """What is written into the folder of the results."""
 
 
@@ -48,6 +51,7 @@ def evaluate_command(
     sample: int | None = typer.Option(
         None, min=1, help="Evenly spaced pairs of each set for --legibility; without it, all."
     ),
+    geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
 ) -> None:
@@ -64,9 +68,8 @@ def evaluate_command(
         mapping = published / "mapping.csv" if published else None
         refuse_collisions(written, (pairs, mapping, reference, other, fused))
     if volumes:
-        _evaluate_volume(
-            (reference, other, fused), (window_a, window_b), plane, output, quiet, as_json
-        )
+        chosen_volumes, windows = (reference, other, fused), (window_a, window_b)
+        _evaluate_volume(chosen_volumes, windows, plane, geometry, output, quiet, as_json)
         return
     if output is None:
         raise InputError("Say where the results go: --output FOLDER.")
@@ -172,6 +175,7 @@ def _evaluate_volume(
     paths: tuple[Path | None, Path | None, Path | None],
     windows: tuple[str, str],
     plane: str,
+    geometry: str | None,
     output: Path | None,
     quiet: bool,
     as_json: bool,
@@ -183,7 +187,7 @@ def _evaluate_volume(
         raise InputError("A volume is scored from three files: --reference, --other and --fused.")
     if output is not None:
         _refuse_bad_folder(output)
-    report = score_files(reference, other, fused, windows, plane)
+    report = score_files(reference, other, fused, windows, plane, geometry)
     if output is not None:
         write_scores(report, output)
         say(f"Wrote scores.json and report.html to {output}.", quiet)

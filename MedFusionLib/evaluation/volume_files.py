@@ -16,14 +16,24 @@ from MedFusionLib.volumes.volume import same_grid
 
 
 def score_files(
-    reference: Path, other: Path, fused: Path, windows: tuple[str, str], plane: str
+    reference: Path,
+    other: Path,
+    fused: Path,
+    windows: tuple[str, str],
+    plane: str,
+    geometry: str | None = None,
 ) -> dict[str, Any]:
     """Scores of a fused volume (see `score_fusion`) and the names of the three files.
 
     The fused volume must lie on the reference's grid; the other is resampled to it by position.
+    ``geometry`` is that of ``read_volume``.
     Raises: GeometryError if it does not, InputError for a file that is no volume.
     """
-    volumes = read_volume(reference), read_volume(other), read_volume(fused)
+    volumes = (
+        read_volume(reference, geometry=geometry),
+        read_volume(other, geometry=geometry),
+        read_volume(fused, geometry=geometry),
+    )
     if not same_grid(volumes[0], volumes[2]):
         raise GeometryError(
             f"'{fused}' does not lie on the grid of '{reference}'. Name the reference that it was "

@@ -30,13 +30,20 @@ def hushed() -> Iterator[Callable[[], str]]:
             return
         try:
             _flush()
-            with tempfile.TemporaryFile() as sink:
+            with _sink() as sink:
                 os.dup2(sink.fileno(), 2)
                 yield lambda: _all_of(sink)
         finally:
             _flush()
             os.dup2(terminal, 2)
             os.close(terminal)
+
+
+def _sink() -> IO[bytes]:
+    try:
+        return tempfile.TemporaryFile()
+    except OSError:  # no room for temporary files
+        return open(os.devnull, "w+b")
 
 
 def _all_of(sink: IO[bytes]) -> str:

@@ -25,8 +25,8 @@ TOLERATED = 0.5
 SHEAR_TOLERANCE = 1e-3
 """Cosine between two axes up to which they count as at right angles (0.06 degrees)."""
 QUATERNION_TOLERANCE = 1e-3
-HALF_TURN = 2e-7
-"""A real part of the quaternion whose square is below this, the rounding of float32, is 0."""
+HALF_TURN = 1e-7
+"""A real part of the quaternion whose square is below this is rounding, and 0 (as in nifti1.h)."""
 
 
 @dataclass(frozen=True)
