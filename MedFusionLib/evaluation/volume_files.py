@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 from MedFusionLib.errors import GeometryError
+from MedFusionLib.evaluation.legibility.volume_judge import picture_measures
 from MedFusionLib.evaluation.reports.fusion_page import scores_page
 from MedFusionLib.evaluation.reports.fusion_report import default_settings, score_fusion
 from MedFusionLib.outputs import write_text
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.volumes.files import read_volume
-from MedFusionLib.volumes.volume import same_grid
+from MedFusionLib.volumes.volume import Volume, same_grid
 
 
 def score_files(
@@ -23,12 +25,7 @@ def score_files(
     The fused volume must lie on the reference's grid; the other is resampled to it by position.
     Raises: GeometryError if it does not, InputError for a file that is no volume.
     """
-    volumes = read_volume(reference), read_volume(other), read_volume(fused)
-    if not same_grid(volumes[0], volumes[2]):
-        raise GeometryError(
-            f"'{fused}' does not lie on the grid of '{reference}'. Name the reference that it was "
-            "fused with."
-        )
+    volumes = _read(reference, other, fused)
     settings = default_settings(*volumes, windows, plane)
     scores = score_fusion(volumes[0], resample(volumes[1], volumes[0]), volumes[2], settings)
     return {
@@ -38,6 +35,31 @@ def score_files(
         "fused": {"path": str(fused)},
         "metrics": scores,
     }
+
+
+def judge_files(
+    reference: Path, other: Path, fused: Path, windows: tuple[str, str]
+) -> dict[str, float | None]:
+    """What a reader sees in a fused volume: bone, uptake, edges, and what is hidden.
+
+    As JSON values. No lesions can be put into a volume that is fused already. Raises as
+    `score_files` does.
+    """
+    volumes = _read(reference, other, fused)
+    settings = default_settings(*volumes, windows, "axial")
+    aligned = resample(volumes[1], volumes[0])
+    found = picture_measures(volumes[0], aligned, volumes[2], settings)
+    return {name: value if math.isfinite(value) else None for name, value in found.items()}
+
+
+def _read(reference: Path, other: Path, fused: Path) -> tuple[Volume, Volume, Volume]:
+    volumes = read_volume(reference), read_volume(other), read_volume(fused)
+    if not same_grid(volumes[0], volumes[2]):
+        raise GeometryError(
+            f"'{fused}' does not lie on the grid of '{reference}'. Name the reference that it was "
+            "fused with."
+        )
+    return volumes
 
 
 def write_scores(report: dict[str, Any], folder: Path) -> None:
