@@ -67,9 +67,13 @@ def evaluate_command(
         written = {f"{name} in --output": output / name for name in WRITTEN}
         mapping = published / "mapping.csv" if published else None
         refuse_collisions(written, (pairs, mapping, reference, other, fused))
+    windows, used = (window_a, window_b), (device, precision)
+    if volumes and legibility and fused is None:
+        _judge_volumes((reference, other), names, windows, plane, output, used, quiet, as_json)
+        return
     if volumes:
-        chosen_volumes, windows = (reference, other, fused), (window_a, window_b)
-        _evaluate_volume(chosen_volumes, windows, plane, geometry, output, quiet, as_json)
+        paths = reference, other, fused
+        _evaluate_volume(paths, windows, plane, geometry, legibility, output, quiet, as_json)
         return
     if output is None:
         raise InputError("Say where the results go: --output FOLDER.")
@@ -80,7 +84,6 @@ def evaluate_command(
     }
     from MedFusionLib.evaluation.pairs import sampled
 
-    used = (device, precision)
     judged = sampled(chosen, sample) if legibility else None
     _evaluate_pairs(chosen, results, names, output, used, described, judged, quiet, as_json)
 
@@ -140,7 +143,7 @@ def _evaluate_pairs(
     from MedFusionLib.computing.device import choose_device, choose_precision
     from MedFusionLib.evaluation.evaluate import evaluate_pairs, judge_legibility, write_evaluation
     from MedFusionLib.evaluation.leaderboard import tables_as_json
-    from MedFusionLib.evaluation.screen import print_tables
+    from MedFusionLib.evaluation.screen import print_figures, print_tables
 
     _refuse_bad_folder(output)
     device = choose_device(wanted[0])
@@ -159,7 +162,55 @@ def _evaluate_pairs(
         print_json({"tables": tables_as_json(evaluation.tables)})
     elif not quiet:
         print_tables(evaluation.tables)
+        if evaluation.legibility is not None:
+            print_figures(evaluation.legibility.tables)
     say(f"Wrote leaderboard.json, report.html and the tables behind them to {output}.", quiet)
+
+
+def _judge_volumes(
+    paths: tuple[Path | None, Path | None],
+    methods: list[str],
+    windows: tuple[str, str],
+    plane: str,
+    output: Path | None,
+    used: tuple[str, str],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Put balls into two volumes and fuse them with each method."""
+    from MedFusionLib.evaluation.legibility.board import board_as_json, write_board
+    from MedFusionLib.evaluation.legibility.volume_judge import judge_volumes
+    from MedFusionLib.evaluation.screen import print_figures
+    from MedFusionLib.volumes.files import read_volume
+
+    reference, other = paths
+    assert reference is not None and other is not None
+    if output is None:
+        raise InputError("Say where the results go: --output FOLDER.")
+    _refuse_bad_folder(output)
+    options = {
+        "device": used[0],
+        "precision": used[1],
+        "plane": plane,
+        "window_reference": None if windows[0] == "auto" else windows[0],
+        "window_other": None if windows[1] == "auto" else windows[1],
+    }
+    with progress_bar(quiet) as progress:
+        volumes = read_volume(reference), read_volume(other)
+        board = judge_volumes(*volumes, methods, options, progress)
+    described = {
+        "split": f"{reference} and {other}",
+        "sample": "two volumes",
+        "device": used[0],
+        "precision": used[1],
+    }
+    output.mkdir(exist_ok=True)
+    write_board(board, output, described)
+    if as_json:
+        print_json(board_as_json(board, described))
+    elif not quiet:
+        print_figures(board.tables)
+    say(f"Wrote legibility.json, lesions.csv and pictures.csv to {output}.", quiet)
 
 
 def _refuse_bad_folder(output: Path) -> None:
@@ -176,18 +227,24 @@ def _evaluate_volume(
     windows: tuple[str, str],
     plane: str,
     geometry: str | None,
+    legibility: bool,
     output: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from MedFusionLib.evaluation.volume_files import score_files, write_scores
+    from MedFusionLib.evaluation.volume_files import judge_files, score_files, write_scores
 
     reference, other, fused = paths
     if reference is None or other is None or fused is None:
-        raise InputError("A volume is scored from three files: --reference, --other and --fused.")
+        raise InputError(
+            "A volume is scored from three files: --reference, --other and --fused. Without a "
+            "fused one, --legibility judges the methods on the other two."
+        )
     if output is not None:
         _refuse_bad_folder(output)
     report = score_files(reference, other, fused, windows, plane, geometry)
+    if legibility:
+        report["legibility"] = judge_files(reference, other, fused, windows, geometry)
     if output is not None:
         write_scores(report, output)
         say(f"Wrote scores.json and report.html to {output}.", quiet)

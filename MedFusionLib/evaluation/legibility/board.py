@@ -32,6 +32,8 @@ DIGITS = 6
 """Behind the point in the JSON: there are hundreds of cells."""
 NO_LESIONS = pd.DataFrame(columns=["method", "patient", *KIND, "transfer"])
 
+NO_PICTURES = pd.DataFrame(columns=["set", "pair_id", "patient", "method"])
+
 
 @dataclass(frozen=True)
 class LegibilityTable:
@@ -81,7 +83,18 @@ def judge_pairs(
         judged += judge_method(shower, list(slices.values()), progress)
     lesions = pd.DataFrame([row for one in judged for row in one.lesions])
     pictures = pd.DataFrame([one.picture for one in judged])
-    peers = pd.DataFrame(list(judge_published(published, slices)))
+    found = list(judge_published(published, slices))
+    peers = pd.DataFrame(found) if found else NO_PICTURES
+    return make_board(lesions, pictures, weights, peers)
+
+
+def make_board(
+    lesions: pd.DataFrame,
+    pictures: pd.DataFrame,
+    weights: dict[str, str | None],
+    peers: pd.DataFrame = NO_PICTURES,
+) -> LegibilityBoard:
+    """The tables of lesions and pictures of methods, and of pictures that others published."""
     tables = list(_tables(lesions, pictures, peers))
     return LegibilityBoard(tables, lesions, pd.concat([pictures, peers]), weights)
 
@@ -103,8 +116,8 @@ def _tables(
     for set_name, own in pictures.groupby("set", sort=False):
         of_set = lesions[lesions["set"] == set_name] if len(lesions) else NO_LESIONS
         yield _table(str(set_name), str(set_name), own, of_set)
-        theirs = peers[peers["set"] == set_name] if len(peers) else peers
-        for method in theirs["method"].unique() if len(theirs) else ():
+        theirs = peers[peers["set"] == set_name]
+        for method in theirs["method"].unique():
             of_method = theirs[theirs["method"] == method]
             beside = pd.concat([of_method, own[own["pair_id"].isin(of_method["pair_id"])]])
             title = f"{set_name}, published images of {method}"

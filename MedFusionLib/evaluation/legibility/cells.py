@@ -35,9 +35,21 @@ FIGURES: dict[str, str] = {
     "uptake_correlation": "↑",
     "uptake_error": "↓",
     "edges_kept": "↑",
+    "hidden_of_reference": "↓",
+    "hidden_of_other": "↓",
 }
 """Of a method in a set, with the better direction. Those of lesions are of the worst cell on open
 ground; those of uptake of the worst third of its range."""
+MEANS = (
+    "bone_error",
+    "bone_kept",
+    "bone_solidity",
+    "thin_contrast",
+    "edges_kept",
+    "hidden_of_reference",
+    "hidden_of_other",
+)
+"""Figures that are means over the pictures. What is hidden is measured of whole volumes only."""
 FULL = ("bone_solidity", "thin_contrast")
 """Figures that are as good as they can be from 1 on."""
 
@@ -49,9 +61,11 @@ def cells(lesions: pd.DataFrame) -> pd.DataFrame:
     (of those that can be seen in the source's own colours) and the ends of the 95 % intervals of
     median and p10 (nan for one patient).
     """
+    # Where the range left nothing of a lesion, there is nothing to show.
+    inserted = lesions.dropna(subset=["transfer"])
     rows = [
         {**dict(zip(("method", *KIND), names, strict=True)), **cell(of_cell)}
-        for names, of_cell in lesions.groupby(["method", *KIND], sort=False)
+        for names, of_cell in inserted.groupby(["method", *KIND], sort=False)
     ]
     # The worst first: what fails in the tenth part of the cases, before what is typical.
     columns = ["method", *KIND, *CELL_FIGURES]
@@ -120,10 +134,7 @@ def _of_method(cell_rows: pd.DataFrame, pictures: pd.DataFrame) -> dict[str, Any
     ]
     return {
         **_worst(judged),
-        **{
-            name: _mean(pictures, name)
-            for name in ("bone_error", "bone_kept", "bone_solidity", "thin_contrast", "edges_kept")
-        },
+        **{name: _mean(pictures, name) for name in MEANS},
         "uptake_correlation": _extreme(pictures, "uptake_correlation", min),
         "uptake_error": _extreme(pictures, "uptake_error", max),
         "worst_cell": _name_of_worst(judged),

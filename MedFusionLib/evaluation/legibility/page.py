@@ -35,7 +35,15 @@ TITLES = {
     "colour_p10": "colour p10",
     "colour_missed": "colour missed",
 }
-SHARES = ("grey_lost", "grey_inverted", "colour_missed", "bone_kept", "edges_kept")
+SHARES = (
+    "grey_lost",
+    "grey_inverted",
+    "colour_missed",
+    "bone_kept",
+    "edges_kept",
+    "hidden_of_reference",
+    "hidden_of_other",
+)
 WORST_SHOWN = 8
 """Cells of a method in the text."""
 

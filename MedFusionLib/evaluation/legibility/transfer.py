@@ -29,8 +29,8 @@ class ColourTransfer:
 
     @property
     def share(self) -> float:
-        """1: the lesion stands out as it does in its own source."""
-        return self.shown / self.source
+        """1: the lesion stands out as it does in its own source; nan where it does not there."""
+        return self.shown / self.source if self.source else math.nan
 
     @property
     def missed(self) -> float:

@@ -61,7 +61,18 @@ def scores_page(report: Mapping[str, Any]) -> str:
     files = [(role, report[role]["path"], _window(report[role])) for role in ("reference", "other")]
     files.append(("fused", report["fused"]["path"], "–"))
     sections = [_table(("volume", "file", "window"), files), _metrics(report["metrics"])]
+    if "legibility" in report:
+        sections.append(_seen(report["legibility"]))
     return _page("MedFusion scores of a fused volume", sections)
+
+
+def _seen(measures: Mapping[str, float | None]) -> str:
+    rows = [
+        (name.replace("_", " "), _number(value))
+        for name, value in measures.items()
+        if value is not None
+    ]
+    return "<h2>What a reader sees</h2>" + _table(("measure", "value"), rows)
 
 
 def _page(title: str, sections: Sequence[str]) -> str:
