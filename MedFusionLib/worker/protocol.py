@@ -17,6 +17,9 @@ Requests (``"do"``):
     ``options["alignment"]`` is rigid or affine, else what lays the volumes on each other),
     ``options`` (keyword arguments of ``MedFusionLib.fusion.fuse``), ``score`` (whether to measure
     the result). Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
+``measure``
+    ``fusion`` (the id of the last ``fuse`` request), ``most_slices`` (how many are measured, null
+    for all). Result: ``metrics`` and ``hidden``, as they stand in a report, and ``seconds``.
 ``preview``
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
     reference's grid, one slice thick), ``index``, the slice's place in its stack, and ``seconds``

@@ -150,6 +150,21 @@ class Fixture:
         self.parameters.referenceVolume = slicer.util.addVolumeFromArray(voxels[0], name="T1")
         self.parameters.otherVolume = slicer.util.addVolumeFromArray(voxels[1], geometry, "FDG PET")
 
+    def tellPatient(self, node, name, identity, birthDate, studyDate):
+        """Put a volume under a patient and a study, as Slicer's DICOM module does."""
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+        names = slicer.vtkMRMLSubjectHierarchyConstants
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name)
+        study = hierarchy.CreateStudyItem(patient, studyDate)
+        for item, attribute, value in (
+            (patient, names.GetDICOMPatientNameAttributeName(), name),
+            (patient, names.GetDICOMPatientIDAttributeName(), identity),
+            (patient, names.GetDICOMPatientBirthDateAttributeName(), birthDate),
+            (study, names.GetDICOMStudyDateAttributeName(), studyDate),
+        ):
+            hierarchy.SetItemAttribute(item, attribute, value)
+        hierarchy.CreateItem(study, node)
+
     def wait(self, condition, seconds=SECONDS_TO_WAIT):
         end = time.monotonic() + seconds
         while not condition() and time.monotonic() < end:

@@ -82,7 +82,6 @@ def chosenRequest(parameters) -> FusionRequest:
         modalities=(parameters.referenceModality.value, parameters.otherModality.value),
         windows=(parameters.referenceWindow.value, parameters.otherWindow.value),
         options=options,
-        score=parameters.score,
     )
 
 

@@ -50,7 +50,7 @@ class Panel:
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
         self.result = ResultSection(ui)
         self.views = ViewSection(ui, lambda: self.result.node)
-        self.quality = QualitySection(ui, logic, lambda: self.result.node)
+        self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
         ui.registerButton.connect("clicked()", self.onRegisterButton)
         setIcons(ui)
         for name in SELECTORS:
@@ -146,6 +146,7 @@ class Panel:
 
     def _onStart(self) -> None:
         self.stopPreview()
+        self.quality.stopMeasuring()
 
     def _onFused(self, fusedNode, report) -> None:
         parameters = self._parameters
@@ -154,13 +155,15 @@ class Panel:
         parameters.outputVolume = fusedNode
         if parameters.alignment in REGISTERING:
             parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
-        self.quality.setReport(fusedNode, report)
         # In a turn of its own, so that the interface lives between the two.
-        qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
+        qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode, report))
 
-    def _showFused(self, fusedNode) -> None:
-        if fusedNode.GetScene() is not None and self._parameters is not None:
-            self.views.onFused(fusedNode)
+    def _showFused(self, fusedNode, report) -> None:
+        if fusedNode.GetScene() is None or self._parameters is None:
+            return
+        self.views.onFused(fusedNode)
+        if not self.run.running:
+            self.quality.setReport(fusedNode, report, self.run.lastNumber)
 
     def stop(self) -> None:
         """End the run and the preview, and drop what observes the scene."""

@@ -13,6 +13,9 @@ from typing import Any
 
 from MedFusionLib.slicer_app.translation import _
 
+MUCH_HIDDEN = 0.05
+"""Share of the head, from which on what is hidden of a source is a warning."""
+
 
 class Weight(Enum):
     """How a sentence is to be taken: its sign and its color, which both tell alone."""
@@ -72,7 +75,7 @@ def resultStatements(shown: Shown | None) -> list[Statement]:
         _sourceStatement(shown),
         *([] if shown.isOfChosen else [Statement(Weight.WARNING, _notOfChosen())]),
         alignment,
-        _hiddenStatement(),
+        _hiddenStatement(shown.report.get("hidden")),
         *(Statement(Weight.WARNING, text) for text in warnings if not text.startswith(repeated)),
     ]
 
@@ -120,7 +123,11 @@ def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
     return Statement(weight, sentence.format(reason=_asSentence(quality["reason"])))
 
 
-def _hiddenStatement() -> Statement:
+def _hiddenStatement(figures: Mapping[str, Any] | None) -> Statement:
+    if figures is not None:
+        shares = [share or 0.0 for share in figures["hidden_share"].values()]
+        weight = Weight.WARNING if max(shares) > MUCH_HIDDEN else Weight.NOTE
+        return Statement(weight, _("Hidden: {sentence}").format(sentence=figures["sentence"]))
     return Statement(
         Weight.NOTE,
         _("What fusing hides was not measured: Compare shows both volumes beside the fused one."),
