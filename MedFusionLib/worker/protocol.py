@@ -12,6 +12,9 @@ Requests (``"do"``):
 ``describe``
     Result: ``version``, ``devices`` (list of ``{"name", "label"}``), ``warning`` (text or
     null) and ``torch`` (version or null).
+``check_position``
+    ``reference``, ``other`` and ``transform`` as of ``fuse``. Result: ``check``, the report of
+    ``MedFusionLib.registration.quick_check``.
 ``fuse``
     ``reference`` and ``other`` (volumes), ``transform`` (or null: where registration starts when
     ``options["alignment"]`` is rigid or affine, else what lays the volumes on each other),

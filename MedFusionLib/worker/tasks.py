@@ -56,6 +56,7 @@ class Tasks:
         """The result of one request; ``ProtocolError`` for one that there is not."""
         tasks = {
             "describe": self._describe,
+            "check_position": self._check_position,
             "fuse": self._fuse,
             "measure": self._measure_fused,
             "preview": self._preview_slice,
@@ -96,6 +97,19 @@ class Tasks:
             "devices": devices,
             "warning": None if len(devices) > 1 else _unused_gpu(torch.__version__),
         }
+
+    def _check_position(
+        self, request: Request, progress: Progress, cancel: Cancel
+    ) -> dict[str, Any]:
+        from MedFusionLib.registration.quick_check import quick_check
+
+        check = quick_check(
+            self._volume(request["reference"]),
+            self._volume(request["other"]),
+            open_transform(request.get("transform"), self._folder),
+            cancel,
+        )
+        return {"check": check.to_report()}
 
     def _fuse(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.fusion import REGISTERED, fuse

@@ -9,6 +9,8 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
+from MedFusionLib.slicer_app.choices import AlignmentChoice  # noqa: E402
+
 
 def test_apply_says_what_is_missing_until_two_volumes_are_chosen(panel):
     assert not panel.ui.applyButton.enabled
@@ -40,6 +42,31 @@ def test_apply_becomes_cancel_and_then_the_fused_volume_is_the_output(panel):
     assert not panel.ui.measureAllButton.enabled
     panel.applyAndWait()
     assert panel.parameters.outputVolume is fused
+
+
+def test_heads_that_lie_apart_are_told_before_they_are_fused(panel):
+    panel.chooseSamplePair()
+    assert panel.ui.registerButton.isHidden()
+    panel.wait(lambda: "These heads do not lie on each other" in panel.ui.warningsLabel.text)
+    assert not panel.ui.registerButton.isHidden()
+    panel.applyAndWait()
+    assert "Fused as they lay: These heads do not" in panel.ui.resultLabel.text
+    panel.ui.registerButton.click()
+    assert panel.parameters.alignment is AlignmentChoice.RIGID
+    assert panel.ui.registerButton.isHidden()
+    assert "These heads" not in panel.ui.warningsLabel.text
+    assert "Fused as they lay" in panel.ui.resultLabel.text, "it belongs to the result"
+
+
+def test_a_look_at_the_heads_is_given_up_when_another_volume_is_chosen(panel):
+    panel.chooseSamplePair()
+    panel.wait(lambda: panel.panel.position._job is not None)
+    job = panel.panel.position._job
+    panel.parameters.otherVolume = None
+    assert not job.running
+    assert panel.panel.position.report is None
+    panel.logic.client.processEvents(0.5)
+    assert panel.ui.registerButton.isHidden()
 
 
 def test_a_new_run_does_not_wait_for_the_measures_of_the_old_one(panel):

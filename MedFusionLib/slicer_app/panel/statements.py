@@ -11,6 +11,7 @@ from enum import Enum
 from html import escape
 from typing import Any
 
+from MedFusionLib.registration.quick_check import ALIGNED, APART
 from MedFusionLib.slicer_app.translation import _
 
 MUCH_HIDDEN = 0.05
@@ -105,14 +106,18 @@ def _alignmentStatement(shown: Shown) -> Statement:
     registration = shown.report.get("registration")
     if registration is not None:
         return _registrationStatement(registration["quality"])
+    check = shown.report.get("quick_check") or {}
+    if check.get("verdict") == APART:
+        return Statement(Weight.BAD, _("Fused as they lay: {sentence}").format(**check))
     kind = (shown.report.get("transform") or {}).get("kind")
     if kind == "given":
         sentence = _("Aligned by the transform '{name}', which was not judged.")
         known = shown.transform or _("of the run")
         return Statement(Weight.NOTE, sentence.format(name=known))
-    return Statement(
-        Weight.NOTE, _("Not registered: the positions of the volumes were taken as they are.")
-    )
+    text = _("Not registered: the positions of the volumes were taken as they are.")
+    if check.get("verdict") == ALIGNED:
+        return Statement(Weight.NOTE, text + " " + check["sentence"])
+    return Statement(Weight.NOTE, text)
 
 
 def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
