@@ -10,6 +10,7 @@ import sys
 import tempfile
 import time
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,12 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
+from MedFusionLib.sample_data import OTHER, REFERENCE  # noqa: E402
 from MedFusionLib.slicer_app import choices  # noqa: E402
 from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
+from MedFusionLib.slicer_app.scene.mrml import addVolumeNode  # noqa: E402
+from MedFusionLib.volumes.files import read_volume  # noqa: E402
 
 SELECTORS = (
     "referenceSelector",
@@ -149,6 +153,35 @@ class Fixture:
         geometry = np.diag([1.0, 1.0, 1.1, 1.0])
         self.parameters.referenceVolume = slicer.util.addVolumeFromArray(voxels[0], name="T1")
         self.parameters.otherVolume = slicer.util.addVolumeFromArray(voxels[1], geometry, "FDG PET")
+
+    def chooseSamplePair(self):
+        """The bundled pair, thinned: the PET lies some 16 mm off the MR on purpose."""
+        for field, file, name in (
+            ("referenceVolume", REFERENCE, "T1"),
+            ("otherVolume", OTHER, "FDG PET"),
+        ):
+            volume = read_volume(file)
+            thinned = replace(
+                volume,
+                voxels=volume.voxels[::2, ::2, ::2].copy(),
+                spacing=tuple(2 * step for step in volume.spacing),
+            )
+            setattr(self.parameters, field, addVolumeNode(self.scene, thinned, name))
+
+    def tellPatient(self, node, name, identity, birthDate, studyDate):
+        """Put a volume under a patient and a study, as Slicer's DICOM module does."""
+        hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(self.scene)
+        names = slicer.vtkMRMLSubjectHierarchyConstants
+        patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), name)
+        study = hierarchy.CreateStudyItem(patient, studyDate)
+        for item, attribute, value in (
+            (patient, names.GetDICOMPatientNameAttributeName(), name),
+            (patient, names.GetDICOMPatientIDAttributeName(), identity),
+            (patient, names.GetDICOMPatientBirthDateAttributeName(), birthDate),
+            (study, names.GetDICOMStudyDateAttributeName(), studyDate),
+        ):
+            hierarchy.SetItemAttribute(item, attribute, value)
+        hierarchy.CreateItem(study, node)
 
     def wait(self, condition, seconds=SECONDS_TO_WAIT):
         end = time.monotonic() + seconds

@@ -9,6 +9,8 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
+from MedFusionLib.slicer_app.choices import AlignmentChoice  # noqa: E402
+
 
 def test_apply_says_what_is_missing_until_two_volumes_are_chosen(panel):
     assert not panel.ui.applyButton.enabled
@@ -29,10 +31,113 @@ def test_apply_becomes_cancel_and_then_the_fused_volume_is_the_output(panel):
     assert fused.IsA("vtkMRMLVectorVolumeNode")
     assert "Done in" in panel.ui.progressLabel.text
     assert "volume is not certain: PET, guessed from" in panel.ui.resultLabel.text
-    assert "SSIM" in panel.ui.qualityLabel.text
+    assert not panel.ui.showPlotButton.enabled, "the result is shown before it is measured"
+    panel.wait(lambda: "Measured on 9 of 12" in panel.ui.qualityLabel.text)
+    assert "SSIM" in panel.ui.metricsLabel.text
+    assert "Uptake readable" in panel.ui.qualityLabel.text
+    assert "Hidden: " in panel.ui.resultLabel.text
     assert panel.ui.showPlotButton.enabled
+    panel.ui.measureAllButton.click()
+    panel.wait(lambda: "Measured on 12 of 12" in panel.ui.qualityLabel.text)
+    assert not panel.ui.measureAllButton.enabled
     panel.applyAndWait()
     assert panel.parameters.outputVolume is fused
+
+
+def test_heads_that_lie_apart_are_told_before_they_are_fused(panel):
+    panel.chooseSamplePair()
+    assert panel.ui.registerButton.isHidden()
+    panel.wait(lambda: "These heads do not lie on each other" in panel.ui.warningsLabel.text)
+    assert not panel.ui.registerButton.isHidden()
+    panel.applyAndWait()
+    assert "Fused as they lay: These heads do not" in panel.ui.resultLabel.text
+    panel.ui.registerButton.click()
+    assert panel.parameters.alignment is AlignmentChoice.RIGID
+    assert panel.ui.registerButton.isHidden()
+    assert "These heads" not in panel.ui.warningsLabel.text
+    assert "Fused as they lay" in panel.ui.resultLabel.text, "it belongs to the result"
+
+
+def test_a_look_at_the_heads_is_given_up_when_another_volume_is_chosen(panel):
+    panel.chooseSamplePair()
+    panel.wait(lambda: panel.panel.position._job is not None)
+    job = panel.panel.position._job
+    panel.parameters.otherVolume = None
+    assert not job.running
+    assert panel.panel.position.report is None
+    panel.logic.client.processEvents(0.5)
+    assert panel.ui.registerButton.isHidden()
+
+
+def test_a_new_run_does_not_wait_for_the_measures_of_the_old_one(panel):
+    panel.choosePair()
+    panel.applyAndWait()
+    processId = panel.logic.client.processId
+    panel.apply()
+    assert panel.ui.applyButton.text == "&Cancel"
+    panel.wait(lambda: panel.ui.applyButton.text == "&Apply")
+    assert "Done in" in panel.ui.progressLabel.text
+    assert panel.logic.client.processId == processId
+    panel.wait(lambda: "Measured on 9 of 12" in panel.ui.qualityLabel.text)
+
+
+def test_another_patients_volume_is_asked_for_with_both_identities(panel, monkeypatch):
+    panel.choosePair()
+    asked, answers = [], [False, True]
+
+    def confirm(question, **_):
+        asked.append(question)
+        return answers.pop(0)
+
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", confirm, raising=False)
+    panel.tellPatient(panel.parameters.referenceVolume, "DOE^JANE", "A1", "19500102", "20240305")
+    panel.tellPatient(panel.parameters.otherVolume, "ROE^RICHARD", "B2", "19610708", "20240306")
+    panel.parameters.referenceVolume.Modified()
+    panel.parameters.otherVolume.Modified()
+    panel.panel.refresh()
+    assert "DOE JANE, ID A1, born 1950-01-02, study of 2024-03-05" in (
+        panel.ui.referenceModalityLabel.text
+    )
+    panel.apply()
+    assert "DOE JANE, ID A1" in asked[0]
+    assert "ROE RICHARD, ID B2, born 1961-07-08" in asked[0]
+    assert panel.ui.applyButton.text == "&Apply", "no: nothing runs"
+    panel.applyAndWait()
+    assert len(asked) == 2
+    assert "Different patients" in panel.ui.resultLabel.text
+
+
+def test_an_input_that_cannot_be_fused_disables_apply_with_its_reason(panel):
+    panel.choosePair()
+    flat = slicer.util.addVolumeFromArray(np.ones((1, 24, 28), np.int16), name="Flat")
+    panel.parameters.otherVolume = flat
+    assert not panel.ui.applyButton.enabled
+    assert "'Flat' is a single slice" in panel.ui.applyButton.toolTip
+    assert "single slice" in panel.ui.warningsLabel.text
+    panel.parameters.otherVolume = panel.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    assert "'Empty' holds no voxels" in panel.ui.applyButton.toolTip
+
+
+def test_warnings_and_the_end_of_a_run_go_with_their_result(panel):
+    panel.choosePair()
+    panel.applyAndWait()
+    assert "FDG PET, fused by average" in panel.ui.resultLabel.text
+    panel.parameters.otherVolume = slicer.util.addVolumeFromArray(
+        np.ones((12, 24, 28), np.int16), name="CT"
+    )
+    assert panel.ui.progressLabel.text == ""
+    assert "not a fusion of the volumes that are chosen" in panel.ui.resultLabel.text
+    panel.panel.stop()
+    panel.panel.setParameters(None)
+    assert "Nothing is fused yet" in panel.ui.resultLabel.text
+    assert panel.ui.progressLabel.text == ""
+
+
+def test_a_report_without_an_ending_becomes_a_web_page(panel, tmp_path):
+    from MedFusionLib.slicer_app.panel.quality import withSuffix
+
+    assert withSuffix(tmp_path / "Mr. Smith").name == "Mr. Smith.html"
+    assert withSuffix(tmp_path / "report.JSON").name == "report.JSON"
 
 
 def test_a_cancelled_run_gives_the_panel_and_the_scene_back(panel):

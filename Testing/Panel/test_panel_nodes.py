@@ -5,11 +5,16 @@ The selectors jump to another node by themselves, as Slicer's do.
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
+
+from MedFusionLib.slicer_app.choices import AlignmentChoice  # noqa: E402
+from MedFusionLib.slicer_app.views.aligned_other import AlignedOther  # noqa: E402
 
 
 @pytest.fixture
@@ -144,6 +149,50 @@ def test_deleting_everything_at_once_leaves_nothing_chosen(panel, pair):
     chosen = (panel.parameters.referenceVolume, panel.parameters.otherVolume)
     assert (*chosen, panel.parameters.outputVolume) == (None, None, None)
     assert not panel.ui.compareButton.enabled
+
+
+def registered(panel, pair):
+    """A fused volume of the pair, as a run with a rigid registration leaves it in the scene."""
+    panel.applyAndWait()
+    fused = panel.parameters.outputVolume
+    report = json.loads(fused.GetAttribute("MedFusion.Parameters"))
+    quality = {"verdict": "doubtful", "reason": "Only a part of the head is covered."}
+    report["registration"] = {"kind": "rigid", "quality": quality}
+    fused.SetAttribute("MedFusion.Parameters", json.dumps(report))
+    fused.SetNodeReferenceID("MedFusion.Transform", transform(panel, "Second").GetID())
+    panel.parameters.alignment = AlignmentChoice.RIGID
+    panel.panel.refresh()
+    return fused
+
+
+def test_one_click_uses_the_found_transform_from_then_on(panel, pair):
+    registered(panel, pair)
+    assert "The registration is doubtful: look twice. Only a part" in panel.ui.resultLabel.text
+    assert "Use this transform" in panel.ui.previewButton.toolTip
+    assert not panel.ui.useTransformButton.isHidden()
+    panel.ui.useTransformButton.click()
+    assert panel.parameters.alignment is AlignmentChoice.TRANSFORM
+    assert panel.parameters.alignmentTransform is transform(panel, "Second")
+    assert panel.ui.previewButton.enabled
+    assert panel.ui.useTransformButton.isHidden()
+    panel.parameters.otherVolume = panel.bystanders[0]
+    assert panel.panel.result.foundTransform is None, "it was found for another volume"
+
+
+def test_the_comparison_shows_the_other_volume_as_aligned_and_leaves_it_where_it_is(panel, pair):
+    fused = registered(panel, pair)
+    count = panel.scene.GetNumberOfNodes()
+    aligned = AlignedOther()
+    node = aligned.nodeFor(fused)
+    assert node is not pair[1]
+    assert node.GetParentTransformNode() is transform(panel, "Second")
+    assert node.GetImageData() is pair[1].GetImageData()
+    assert node.GetHideFromEditors() and not node.GetSaveWithScene()
+    assert pair[1].GetParentTransformNode() is None
+    aligned.forget()
+    assert panel.scene.GetNumberOfNodes() == count
+    fused.SetNodeReferenceID("MedFusion.Transform", None)
+    assert aligned.nodeFor(fused) is pair[1]
 
 
 def test_compare_and_blend_show_what_the_fused_volume_was_made_from(panel, pair):

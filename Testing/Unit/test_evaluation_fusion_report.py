@@ -58,6 +58,39 @@ def test_scores_of_a_grey_fusion_are_those_of_its_slices_in_eight_bits():
     assert scores["empty_slices"] == 2
 
 
+def test_an_empty_slice_has_no_metric():
+    reference, other = head(1, "MR"), head(2, "CT")
+    result = fuse(reference, other, method="maximum", device="cpu")
+    for volume in (reference, other, result.volume):
+        volume.voxels[0] = 0
+    scores = score_fusion(reference, other, result.volume, result.report)
+    assert {values[0] for values in scores["per_slice"].values()} == {None}
+
+
+def test_some_slices_that_show_something_stand_for_all():
+    reference, other = head(1, "MR"), head(2, "CT")
+    result = fuse(reference, other, method="maximum", device="cpu")
+    whole = score_fusion(reference, other, result.volume, result.report)
+    some = score_fusion(reference, other, result.volume, result.report, most_slices=3)
+    assert some["measured_slices"] == 3
+    for name, values in some["per_slice"].items():
+        measured = [(a, b) for a, b in zip(values, whole["per_slice"][name], strict=True) if a]
+        assert all(a == pytest.approx(b) for a, b in measured)
+        assert len(measured) <= 3
+
+
+def test_bone_that_is_shown_is_kept_and_bone_that_is_dimmed_is_not():
+    reference = head(1, "MR")
+    soft = np.random.default_rng(3).integers(-1000, 100, reference.grid_shape).astype(np.int16)
+    ct = replace(reference, voxels=soft, modality="CT")
+    ct.voxels[:, 4:12, 4:12] = 1200
+    options = {"device": "cpu", "window_other": (-200.0, 1400.0)}
+    for method, kept in (("maximum", 1.0), ("average", 0.0)):
+        result = fuse(reference, ct, method=method, **options)
+        scores = score_fusion(reference, ct, result.volume, result.report)
+        assert scores["legibility"]["bone_kept"] == pytest.approx(kept, abs=0.1)
+
+
 def test_scores_use_the_windows_of_the_fusion_and_not_others():
     reference, other = head(1, "MR", 4.0, np.int16), head(2, "CT", 4.0, np.int16)
     windows = {"window_reference": (0.0, 1020.0), "window_other": (0.0, 1020.0)}

@@ -35,6 +35,8 @@ class Options:
     method: str = DEFAULT_METHOD
     alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
     hasTransform: bool = False
+    apart: str | None = None
+    """A sentence where a quick look has found that the heads do not lie on each other."""
     hasFoundTransform: bool = False
     """Whether these volumes were registered, and the transform is there to be used."""
     colour: Colour = Colour.AUTOMATIC

@@ -40,13 +40,16 @@ class ChosenInputs:
         )
 
 
-def chosenOptions(parameters, deviceWarning: str | None, hasFoundTransform: bool) -> Options:
+def chosenOptions(
+    parameters, deviceWarning: str | None, hasFoundTransform: bool, apart: str | None
+) -> Options:
     """The chosen options, as far as rules hang on them."""
     return Options(
         method=parameters.method,
         alignment=parameters.alignment,
         hasTransform=parameters.alignmentTransform is not None,
         hasFoundTransform=hasFoundTransform,
+        apart=apart,
         colour=parameters.colour,
         force=parameters.force,
         torchInstalled=torchInstalled(),
@@ -58,6 +61,13 @@ def chosenTransform(parameters):
     """The transform node that lays the other volume on the reference, where one is asked for."""
     chosen = parameters.alignment is AlignmentChoice.TRANSFORM
     return parameters.alignmentTransform if chosen else None
+
+
+def chosenPlaces(parameters) -> tuple:
+    """What tells whether the volumes lie as they did, voxels, modalities and transform included."""
+    nodes = (parameters.referenceVolume, parameters.otherVolume, chosenTransform(parameters))
+    modalities = (parameters.referenceModality, parameters.otherModality)
+    return (*(_state(node) for node in nodes), *modalities)
 
 
 def chosenRequest(parameters) -> FusionRequest:
@@ -82,7 +92,6 @@ def chosenRequest(parameters) -> FusionRequest:
         modalities=(parameters.referenceModality.value, parameters.otherModality.value),
         windows=(parameters.referenceWindow.value, parameters.otherWindow.value),
         options=options,
-        score=parameters.score,
     )
 
 

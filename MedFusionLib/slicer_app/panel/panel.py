@@ -8,13 +8,20 @@ from __future__ import annotations
 
 import qt
 
+from MedFusionLib.registration.quick_check import APART
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.chosen_nodes import ChosenNodes
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
 from MedFusionLib.slicer_app.panel.icons import setIcons
-from MedFusionLib.slicer_app.panel.inputs import ChosenInputs, chosenOptions, chosenRequest
+from MedFusionLib.slicer_app.panel.inputs import (
+    ChosenInputs,
+    chosenOptions,
+    chosenPlaces,
+    chosenRequest,
+)
 from MedFusionLib.slicer_app.panel.moved_nodes import MovedNodes
 from MedFusionLib.slicer_app.panel.node_selectors import letKeyboardReach
+from MedFusionLib.slicer_app.panel.position_check import PositionCheck
 from MedFusionLib.slicer_app.panel.preview import PreviewSection
 from MedFusionLib.slicer_app.panel.quality import QualitySection
 from MedFusionLib.slicer_app.panel.result import ResultSection
@@ -23,7 +30,7 @@ from MedFusionLib.slicer_app.panel.state import REGISTERING, PanelState, panelSt
 from MedFusionLib.slicer_app.panel.statements import asHtml, inputStatements
 from MedFusionLib.slicer_app.panel.views import ViewSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
-from MedFusionLib.slicer_app.scene.provenance import sourcesOf
+from MedFusionLib.slicer_app.scene.provenance import recordMeasures, sourcesOf
 
 SELECTORS = (
     "referenceSelector",
@@ -42,15 +49,17 @@ class Panel:
         self.logic = logic
         self._parameters = None
         self._pair: tuple = (None, None)
+        self._checked: dict | None = None
         self._inputs = ChosenInputs()
         self._moved = MovedNodes(self._onMoved)
         self.chosen = ChosenNodes(ui, self._onNodeRemoved)
         self.devices = DeviceSection(ui, logic, self.refresh)
         self.preview = PreviewSection(ui, logic.client, self.request)
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
+        self.position = PositionCheck(logic.client, self.refresh)
         self.result = ResultSection(ui)
         self.views = ViewSection(ui, lambda: self.result.node)
-        self.quality = QualitySection(ui, logic, lambda: self.result.node)
+        self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
         ui.registerButton.connect("clicked()", self.onRegisterButton)
         setIcons(ui)
         for name in SELECTORS:
@@ -82,8 +91,9 @@ class Panel:
         self._leaveOutputOfOthers()
         self.chosen.offerInputs()
         found = self.result.foundTransform is not None
-        options = chosenOptions(parameters, self.devices.warning, found)
+        options = chosenOptions(parameters, self.devices.warning, found, self._apart())
         state = panelState(self._inputs(parameters), options, self.run.state)
+        self._watchPosition(state)
         self._moved.watch(
             parameters.referenceVolume, parameters.otherVolume, parameters.alignmentTransform
         )
@@ -93,6 +103,19 @@ class Panel:
         self.preview.show(state)
         for section in (self.result, self.views, self.quality):
             section.refresh()
+
+    def _apart(self) -> str | None:
+        check = self.position.report
+        return check["sentence"] if check is not None and check["verdict"] == APART else None
+
+    def _watchPosition(self, state: PanelState) -> None:
+        """Look at volumes that will be fused as they lie, while nothing else is done."""
+        parameters = self._parameters
+        isSeen = state.missing is None and parameters.alignment not in REGISTERING
+        if self.run.running or not isSeen:
+            self.position.stop()
+        else:
+            self.position.watch(chosenPlaces(parameters), self.request)
 
     def _leaveOutputOfOthers(self) -> None:
         """Other inputs make a new volume; who wants to write into the old one picks it again."""
@@ -116,6 +139,7 @@ class Panel:
         _say(ui.relationLabel, state.relationText)
         _say(ui.referenceModalityLabel, state.referenceText)
         _say(ui.otherModalityLabel, state.otherText)
+        ui.registerButton.visible = state.registerOffered
         ui.methodDescriptionLabel.text = ui.methodComboBox.toolTip = state.methodText
         _say(ui.warningsLabel, asHtml(inputStatements(state.missing, state.warnings)))
 
@@ -146,25 +170,35 @@ class Panel:
 
     def _onStart(self) -> None:
         self.stopPreview()
+        self.quality.stopMeasuring()
+        # What was found belongs to the result, whatever is looked at afterwards.
+        isSeen = self._parameters.alignment not in REGISTERING
+        self._checked = self.position.report if isSeen else None
 
     def _onFused(self, fusedNode, report) -> None:
         parameters = self._parameters
         if parameters is None:
             return
+        if self._checked is not None:
+            report["quick_check"] = self._checked
+            recordMeasures(fusedNode, report)
         parameters.outputVolume = fusedNode
         if parameters.alignment in REGISTERING:
             parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
-        self.quality.setReport(fusedNode, report)
         # In a turn of its own, so that the interface lives between the two.
-        qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
+        qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode, report))
 
-    def _showFused(self, fusedNode) -> None:
-        if fusedNode.GetScene() is not None and self._parameters is not None:
-            self.views.onFused(fusedNode)
+    def _showFused(self, fusedNode, report) -> None:
+        if fusedNode.GetScene() is None or self._parameters is None:
+            return
+        self.views.onFused(fusedNode)
+        if not self.run.running:
+            self.quality.setReport(fusedNode, report, self.run.lastNumber)
 
     def stop(self) -> None:
         """End the run and the preview, and drop what observes the scene."""
         self.run.forget()
+        self.position.stop()
         self.stopPreview()
         self._moved.watch()
         self.chosen.setParameters(None)

@@ -10,9 +10,11 @@ import qt
 import slicer
 
 from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.slicer_app.scene.provenance import recordMeasures
 from MedFusionLib.slicer_app.scene.quality_nodes import (
     metricsChart,
     metricsTable,
+    metricsText,
     metricsToolTip,
     qualityText,
     reportOf,
@@ -20,17 +22,24 @@ from MedFusionLib.slicer_app.scene.quality_nodes import (
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
 
+SAMPLED_SLICES = 9
+"""So many are measured after each run; that takes a tenth of the time that all take."""
+
 
 class QualitySection:
     """Shows how well a volume was fused, and takes it out of Slicer with its provenance."""
 
-    def __init__(self, ui, logic, shownNode: Callable) -> None:
+    def __init__(self, ui, logic, shownNode: Callable, onChanged: Callable[[], None]) -> None:
         self.ui = ui
         self.logic = logic
         self._shownNode = shownNode
         self._parameters = None
         self._report: dict | None = None
         self._fusedId: str | None = None
+        self._run: int | None = None
+        self._measuring = None
+        self._onChanged = onChanged
+        ui.measureAllButton.connect("clicked()", self.onMeasureAllButton)
         ui.showTableButton.connect("clicked()", self.onShowTableButton)
         ui.showPlotButton.connect("clicked()", self.onShowPlotButton)
         ui.saveReportButton.connect("clicked()", self.onSaveReportButton)
@@ -40,13 +49,54 @@ class QualitySection:
         """Use another parameter node, or none while the scene closes."""
         self._parameters = parameters
 
-    def setReport(self, fusedNode, report) -> None:
-        """A run has ended with this report."""
-        self._fusedId, self._report = fusedNode.GetID(), report
+    def setReport(self, fusedNode, report, run: int) -> None:
+        """A run has ended with this report; the worker knows it by its number."""
+        self._fusedId, self._report, self._run = fusedNode.GetID(), report, run
+        if self._parameters.score:
+            self.measure(SAMPLED_SLICES)
 
     def forget(self) -> None:
         """Forget the last run, whose nodes are gone."""
-        self._fusedId = self._report = None
+        self.stopMeasuring()
+        self._fusedId = self._report = self._run = None
+
+    def onMeasureAllButton(self) -> None:
+        """Measure every slice."""
+        self.measure(None)
+
+    def measure(self, mostSlices: int | None) -> None:
+        """Measure the last fusion in the background: so many of its slices, or all."""
+        self.stopMeasuring()
+        self._measuring = self.logic.client.submit(
+            "measure",
+            {},
+            onDone=self._onMeasured,
+            onError=self._onMeasuringFailed,
+            fusion=self._run,
+            most_slices=mostSlices,
+        )
+        self.refresh()
+
+    def stopMeasuring(self) -> None:
+        """Nobody waits for the measures any more."""
+        if self._measuring is not None:
+            self._measuring.abandon()
+            self._measuring = None
+
+    def _onMeasured(self, result) -> None:
+        self._measuring = None
+        seconds = {**self._report["seconds"], "measure": result["seconds"]}
+        measures = {"metrics": result["metrics"], "hidden": result["hidden"]}
+        self._report = {**self._report, **measures, "seconds": seconds}
+        fusedNode = slicer.mrmlScene.GetNodeByID(self._fusedId)
+        if fusedNode is not None:
+            recordMeasures(fusedNode, self._report)
+        self._onChanged()
+
+    def _onMeasuringFailed(self, error: MedFusionError) -> None:
+        self._measuring = None
+        self.refresh()
+        self._tell(str(error))
 
     @property
     def report(self):
@@ -64,8 +114,16 @@ class QualitySection:
         measured = bool(report and report.get("metrics"))
         ui.showTableButton.enabled = ui.showPlotButton.enabled = measured
         ui.saveReportButton.enabled = ui.exportDicomButton.enabled = report is not None
-        ui.qualityLabel.text = qualityText(report)
-        ui.qualityLabel.toolTip = metricsToolTip(report)
+        isOfLastRun = self._run is not None and report is not None and report is self._report
+        isWhole = measured and report["metrics"].get("measured_slices") == (
+            report["metrics"]["slices"] - report["metrics"]["empty_slices"]
+        )
+        ui.measureAllButton.enabled = isOfLastRun and self._measuring is None and not isWhole
+        ui.qualityLabel.text = (
+            qualityText(report) if self._measuring is None else _("Measuring the fused slices...")
+        )
+        ui.metricsLabel.text = metricsText(report)
+        ui.metricsLabel.toolTip = metricsToolTip(report)
 
     def onShowTableButton(self) -> None:
         """Show the metrics in a table view."""
@@ -83,7 +141,7 @@ class QualitySection:
         )
         if not chosen:
             return
-        self.saveReport(Path(chosen))
+        self.saveReport(withSuffix(Path(chosen)))
 
     def saveReport(self, path: Path) -> None:
         """Write the report as a page (.html) or as JSON (.json)."""
@@ -129,3 +187,9 @@ class QualitySection:
         self._tell(str(error))
         if not isinstance(error, Cancelled) and not slicer.app.testingEnabled():
             slicer.util.errorDisplay(str(error))
+
+
+def withSuffix(path: Path) -> Path:
+    """A report's file; one without a known ending becomes a web page."""
+    isKnown = path.suffix.lower() in (".html", ".json")
+    return path if isKnown else path.with_name(path.name + ".html")

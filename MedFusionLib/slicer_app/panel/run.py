@@ -38,6 +38,8 @@ class RunSection:
     ) -> None:
         self.ui = ui
         self.state = JobState()
+        self.lastNumber = 0
+        """By which the worker knows the last run that succeeded."""
         self.question: str | None = None
         """What the user has to say yes to before a run begins, or None."""
         self._logic = logic
@@ -120,7 +122,7 @@ class RunSection:
             self.show()
 
     def _onResult(self, fusedNode, report) -> None:
-        self._job = None
+        self.lastNumber, self._job = self._job.number, None
         self._onDone(fusedNode, report)
         self.ui.progressLabel.text = doneText(report)
         self._setState()

@@ -44,6 +44,8 @@ class PanelState:
     otherText: str
     missing: str | None
     """Why nothing can be fused yet."""
+    registerOffered: bool
+    """Whether the heads lie apart, so that a registration is to be chosen with one click."""
     question: str | None
     """What has to be confirmed before a run begins."""
     methodText: str
@@ -66,6 +68,9 @@ def panelState(inputs: Inputs, options: Options, job: JobState) -> PanelState:
         otherText=factsText(inputs.other),
         missing=None if job.running else missing,
         question=differentPatients(inputs),
+        registerOffered=options.apart is not None
+        and options.alignment not in REGISTERING
+        and not job.running,
         methodText=methodText(options.method),
         warnings=warnings(inputs, options),
     )
@@ -185,6 +190,8 @@ def warnings(inputs: Inputs, options: Options) -> tuple[str, ...]:
                 percent=round(100 * inputs.overlapFraction)
             )
         )
+    if options.apart is not None and options.alignment not in REGISTERING:
+        found.append(options.apart)
     if options.force and inputs.overlapKind == DIFFERENT_FRAMES:
         found.append(_("Different frames of reference: the volumes are fused as they lie."))
     if options.deviceWarning:

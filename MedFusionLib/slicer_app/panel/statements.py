@@ -11,7 +11,11 @@ from enum import Enum
 from html import escape
 from typing import Any
 
+from MedFusionLib.registration.quick_check import ALIGNED, APART
 from MedFusionLib.slicer_app.translation import _
+
+MUCH_HIDDEN = 0.05
+"""Share of the head, from which on what is hidden of a source is a warning."""
 
 
 class Weight(Enum):
@@ -72,7 +76,7 @@ def resultStatements(shown: Shown | None) -> list[Statement]:
         _sourceStatement(shown),
         *([] if shown.isOfChosen else [Statement(Weight.WARNING, _notOfChosen())]),
         alignment,
-        _hiddenStatement(),
+        _hiddenStatement(shown.report.get("hidden")),
         *(Statement(Weight.WARNING, text) for text in warnings if not text.startswith(repeated)),
     ]
 
@@ -102,14 +106,18 @@ def _alignmentStatement(shown: Shown) -> Statement:
     registration = shown.report.get("registration")
     if registration is not None:
         return _registrationStatement(registration["quality"])
+    check = shown.report.get("quick_check") or {}
+    if check.get("verdict") == APART:
+        return Statement(Weight.BAD, _("Fused as they lay: {sentence}").format(**check))
     kind = (shown.report.get("transform") or {}).get("kind")
     if kind == "given":
         sentence = _("Aligned by the transform '{name}', which was not judged.")
         known = shown.transform or _("of the run")
         return Statement(Weight.NOTE, sentence.format(name=known))
-    return Statement(
-        Weight.NOTE, _("Not registered: the positions of the volumes were taken as they are.")
-    )
+    text = _("Not registered: the positions of the volumes were taken as they are.")
+    if check.get("verdict") == ALIGNED:
+        return Statement(Weight.NOTE, text + " " + check["sentence"])
+    return Statement(Weight.NOTE, text)
 
 
 def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
@@ -120,7 +128,11 @@ def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
     return Statement(weight, sentence.format(reason=_asSentence(quality["reason"])))
 
 
-def _hiddenStatement() -> Statement:
+def _hiddenStatement(figures: Mapping[str, Any] | None) -> Statement:
+    if figures is not None:
+        shares = [share or 0.0 for share in figures["hidden_share"].values()]
+        weight = Weight.WARNING if max(shares) > MUCH_HIDDEN else Weight.NOTE
+        return Statement(weight, _("Hidden: {sentence}").format(sentence=figures["sentence"]))
     return Statement(
         Weight.NOTE,
         _("What fusing hides was not measured: Compare shows both volumes beside the fused one."),

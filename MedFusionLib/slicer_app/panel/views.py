@@ -15,6 +15,7 @@ from MedFusionLib.slicer_app.panel.texts import (
 from MedFusionLib.slicer_app.scene.provenance import sourcesOf
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
+from MedFusionLib.slicer_app.views.aligned_other import AlignedOther
 from MedFusionLib.slicer_app.views.navigation import (
     PointerFollower,
     ResliceDrive,
@@ -33,6 +34,7 @@ class ViewSection:
         self._blending = False
         self._reveal = view_layouts.LayerReveal()
         self._volumeIn3D = VolumeIn3D()
+        self._alignedOther = AlignedOther()
         self._follower = PointerFollower(onMoved=self._onPointerMoved)
         self._drive = ResliceDrive()
         self._showWhatIsInstalled()
@@ -104,10 +106,12 @@ class ViewSection:
             view_layouts.showNavigate(fusedNode)
 
     def onCompareButton(self) -> None:
-        """Reference, other and fused volume side by side."""
+        """Reference, other as aligned, and fused volume side by side."""
         self._blending = False
         labels = (_("Ref"), _("Oth"), _("Fus"))
-        view_layouts.showCompare(self.shownNodes(), labels, onShown=self._followInShownViews)
+        reference, _other, fused = self.shownNodes()
+        nodes = (reference, self._alignedOther.nodeFor(fused), fused)
+        view_layouts.showCompare(nodes, labels, onShown=self._followInShownViews)
 
     def onBlendButton(self) -> None:
         """The fused volume over the reference."""
@@ -179,6 +183,7 @@ class ViewSection:
     def stop(self) -> None:
         """Let go of the pointer and of the mouse."""
         self._release()
+        self._alignedOther.forget()
         self._blending = False
         if slicer.mrmlScene is not None:
             self._reveal.setVisible(False)

@@ -176,6 +176,11 @@ class FusionJob:
         """Whether neither ``onDone`` nor ``onError`` has been called yet."""
         return not self._ended
 
+    @property
+    def number(self) -> int:
+        """By which the worker knows this fusion."""
+        return self._workerJob.number
+
     def wait(self):
         """Deliver events until the run has ended; the fused node, or the error raised."""
         while self.running:

@@ -130,6 +130,15 @@ class WorkerClient:
         self._session.send({"id": 0, "do": "cancel", "target": job.number})
         self._session.child.later(SECONDS_TO_CANCEL, lambda: self._killFor(job))
 
+    def abandon(self, job: Job) -> None:
+        """End a job nobody waits for any more, at once and without a word; the process lives on
+        and stops it when it next looks."""
+        if not job.running or self._session is None:
+            return
+        self._session.send({"id": 0, "do": "cancel", "target": job.number})
+        job.forget()
+        self.end(job, None, cancelled())
+
     def _killFor(self, job: Job) -> None:
         if job.running:
             self._end(WorkerError(_("The fusion process was stopped.")), cancelledJob=job)

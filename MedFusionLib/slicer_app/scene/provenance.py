@@ -67,6 +67,12 @@ def recordProvenance(
     _dropUnitsAndDicomIdentity(outputNode)
 
 
+def recordMeasures(outputNode, report: Mapping[str, Any]) -> None:
+    """Write what was measured of a fused node after the run; the metrics' table has the rest."""
+    parameters = {key: value for key, value in report.items() if key not in _NOT_PARAMETERS}
+    outputNode.SetAttribute("MedFusion.Parameters", json.dumps(parameters, sort_keys=True))
+
+
 def _dropUnitsAndDicomIdentity(outputNode) -> None:
     outputNode.SetVoxelValueQuantity(None)
     outputNode.SetVoxelValueUnits(None)
