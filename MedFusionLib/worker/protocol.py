@@ -23,6 +23,9 @@ Requests (``"do"``):
 ``measure``
     ``fusion`` (the id of the last ``fuse`` request), ``most_slices`` (how many are measured, null
     for all). Result: ``metrics`` and ``hidden``, as they stand in a report, and ``seconds``.
+``map_hidden``
+    ``fusion`` (as of ``measure``). Result: ``volume`` (on the fused volume's grid, per cent of the
+    local contrast that is hidden of the source that loses more) and ``hidden``, as of ``measure``.
 ``preview``
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
     reference's grid, one slice thick), ``index``, the slice's place in its stack, and ``seconds``

@@ -59,6 +59,7 @@ class Tasks:
             "check_position": self._check_position,
             "fuse": self._fuse,
             "measure": self._measure_fused,
+            "map_hidden": self._map_hidden,
             "preview": self._preview_slice,
             "save_report": self._save_report,
             "export_dicom": self._export_dicom,
@@ -220,14 +221,22 @@ class Tasks:
     def _measure_fused(
         self, request: Request, progress: Progress, cancel: Cancel
     ) -> dict[str, Any]:
+        result = self._kept_fusion(request)
+        begin = time.perf_counter()
+        measures = self._measure(result, request["most_slices"], progress, cancel)
+        return {**measures, "seconds": time.perf_counter() - begin}
+
+    def _map_hidden(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        hidden = self._kept_fusion(request).hidden
+        name = f"hidden-{request['id']}.npy"
+        return {"volume": save_volume(hidden.worse, self._folder, name), "hidden": hidden.figures}
+
+    def _kept_fusion(self, request: Request) -> FusionResult:
         if self._fused is None or self._fused[0] != request["fusion"]:
             raise InputError(
                 "The fusion process no longer has this fused volume. Fuse again to measure it."
             )
-        begin = time.perf_counter()
-        result = self._fused[1]
-        measures = self._measure(result, request["most_slices"], progress, cancel)
-        return {**measures, "seconds": time.perf_counter() - begin}
+        return self._fused[1]
 
     def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.evaluation.reports.fusion_report import write_report

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import slicer
 
+from MedFusionLib.slicer_app.scene.hidden_node import isHiddenMap
 from MedFusionLib.slicer_app.scene.provenance import METHOD_ATTRIBUTE, isFused
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 
@@ -60,10 +61,15 @@ class ChosenNodes:
         self.offerInputs()
 
     def offerInputs(self) -> None:
-        """List the volumes that may be inputs: those that MedFusion has not made, unless asked."""
+        """List the volumes that may be inputs: those that MedFusion has not made.
+
+        Fused ones are listed where they are asked for, maps of what is hidden never.
+        """
         offered = self._ui.offerFusedCheckBox.checked
-        nodes = () if offered else slicer.util.getNodesByClass("vtkMRMLVolumeNode")
-        ids = [node.GetID() for node in nodes if isFused(node)]
+        nodes = slicer.util.getNodesByClass("vtkMRMLVolumeNode")
+        ids = [
+            node.GetID() for node in nodes if isHiddenMap(node) or (isFused(node) and not offered)
+        ]
         for selector in (self._ui.referenceSelector, self._ui.otherSelector):
             model = selector.sortFilterProxyModel()
             if set(model.hiddenNodeIDs) != set(ids):

@@ -10,6 +10,7 @@ import qt
 import slicer
 
 from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE, showHiddenMap
 from MedFusionLib.slicer_app.scene.provenance import recordMeasures
 from MedFusionLib.slicer_app.scene.quality_nodes import (
     metricsChart,
@@ -22,6 +23,8 @@ from MedFusionLib.slicer_app.scene.quality_nodes import (
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
 
+HIDDEN_OPACITY = 0.6
+"""Of the map of what is hidden: what it lies over can still be seen."""
 SAMPLED_SLICES = 9
 """So many are measured after each run; that takes a tenth of the time that all take."""
 
@@ -40,6 +43,7 @@ class QualitySection:
         self._measuring = None
         self._onChanged = onChanged
         ui.measureAllButton.connect("clicked()", self.onMeasureAllButton)
+        ui.showHiddenButton.connect("clicked()", self.onShowHiddenButton)
         ui.showTableButton.connect("clicked()", self.onShowTableButton)
         ui.showPlotButton.connect("clicked()", self.onShowPlotButton)
         ui.saveReportButton.connect("clicked()", self.onSaveReportButton)
@@ -119,11 +123,39 @@ class QualitySection:
             report["metrics"]["slices"] - report["metrics"]["empty_slices"]
         )
         ui.measureAllButton.enabled = isOfLastRun and self._measuring is None and not isWhole
+        fusedNode = self._shownNode()
+        hasMap = fusedNode is not None and fusedNode.GetNodeReference(HIDDEN_ROLE) is not None
+        ui.showHiddenButton.enabled = isOfLastRun or hasMap
         ui.qualityLabel.text = (
             qualityText(report) if self._measuring is None else _("Measuring the fused slices...")
         )
         ui.metricsLabel.text = metricsText(report)
         ui.metricsLabel.toolTip = metricsToolTip(report)
+
+    def onShowHiddenButton(self) -> None:
+        """Lay the map of what is hidden over the fused volume; make it first if need be."""
+        fusedNode = self._shownNode()
+        made = fusedNode.GetNodeReference(HIDDEN_ROLE)
+        if made is not None:
+            view_layouts.showBlend(fusedNode, made, HIDDEN_OPACITY)
+            return
+        self._tell(_("Looking for what is hidden..."))
+        self.logic.client.submit(
+            "map_hidden",
+            {},
+            onDone=lambda result: self._onHiddenMapped(fusedNode, result),
+            onError=self._onError,
+            fusion=self._run,
+        )
+
+    def _onHiddenMapped(self, fusedNode, result) -> None:
+        if fusedNode.GetScene() is None or fusedNode.GetID() != self._fusedId:
+            return
+        node = showHiddenMap(fusedNode, result["volume"])
+        self._report = {**self._report, "hidden": result["hidden"]}
+        recordMeasures(fusedNode, self._report)
+        view_layouts.showBlend(fusedNode, node, HIDDEN_OPACITY)
+        self._onChanged()
 
     def onShowTableButton(self) -> None:
         """Show the metrics in a table view."""

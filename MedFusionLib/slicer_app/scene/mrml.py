@@ -19,6 +19,7 @@ from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.slicer_app.pacing import BYTES_PER_STEP
 from MedFusionLib.slicer_app.scene.colour_legend import showLegend
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry, setNodeGeometry
+from MedFusionLib.slicer_app.scene.hidden_node import forgetHiddenMap
 from MedFusionLib.slicer_app.scene.node_checks import (
     classFor,
     namedNode,
@@ -169,6 +170,7 @@ def fusedNodeFromVolume(
     finally:
         outputNode.EndModify(wasModifying)
     placeUnderStudyOf(referenceNode, outputNode)
+    forgetHiddenMap(outputNode)
     return outputNode
 
 

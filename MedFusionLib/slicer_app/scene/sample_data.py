@@ -7,6 +7,7 @@ from typing import Any
 import slicer
 
 from MedFusionLib.sample_data import OTHER, REFERENCE
+from MedFusionLib.slicer_app.scene.hidden_node import isHiddenMap
 from MedFusionLib.slicer_app.scene.provenance import dicomMetadata, isFused
 from MedFusionLib.slicer_app.scene.scene_facts import volumeFacts
 from MedFusionLib.volumes.identity import differing_fields
@@ -40,7 +41,11 @@ def firstPair(scene) -> tuple[Any, Any]:
     """
     reference = other = None
     for node in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene):
-        if isFused(node) or (facts := volumeFacts(node, None)).refusal is not None:
+        if (
+            isFused(node)
+            or isHiddenMap(node)
+            or (facts := volumeFacts(node, None)).refusal is not None
+        ):
             continue
         if reference is None and facts.modality == "MR" and not facts.isColour:
             reference = node
