@@ -54,6 +54,7 @@ DEFAULTS = {
     "outputVolume": None,
     "blendOpacity": 0.5,
     "pointerTransform": None,
+    "inputsWereDeleted": False,
 }
 
 
