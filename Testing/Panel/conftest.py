@@ -54,6 +54,7 @@ DEFAULTS = {
     "outputVolume": None,
     "blendOpacity": 0.5,
     "pointerTransform": None,
+    "inputsWereDeleted": False,
 }
 
 
@@ -225,8 +226,11 @@ def panel(repository, monkeypatch, tmp_path):
     selectors = root.findChildren(standIns.NodeSelector)
     for selector in selectors:
         selector.setMRMLScene(scene)
-    yield Fixture(Panel(ui, logic), ui, logic, scene, application)
-    logic.stop()
+    panel = Panel(ui, logic)
+    yield Fixture(panel, ui, logic, scene, application)
+    # As MedFusionWidget does when it is cleaned up.
+    panel.setParameters(None)
+    panel.stop()
     for selector in selectors:
         selector.stopObserving()
     assert list(tmp_path.glob("medfusion-*")) == []

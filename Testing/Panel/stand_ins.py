@@ -90,6 +90,10 @@ class NodeSelector(QtWidgets.QComboBox):
     def sortFilterProxyModel(self):
         return self.filter
 
+    def addAttribute(self, nodeType, name):
+        self.filter.attributes.append(name)
+        self.listAnew()
+
     def currentNode(self):
         return self._scene.GetNodeByID(self.currentData() or "")
 
@@ -153,10 +157,6 @@ class NodeFilter:
     @hiddenNodeIDs.setter
     def hiddenNodeIDs(self, ids):
         self._hidden = list(ids)
-        self._selector.listAnew()
-
-    def addAttribute(self, nodeType, name):
-        self.attributes.append(name)
         self._selector.listAnew()
 
 

@@ -46,6 +46,7 @@ def test_a_deleted_input_leaves_nothing_chosen_and_apply_says_so(panel, pair, na
     assert panel.selectors[name].currentNode() is None
     assert not panel.ui.applyButton.enabled
     assert "Choose" in panel.ui.applyButton.toolTip
+    assert panel.parameters.inputsWereDeleted, "so that none is chosen when the module is entered"
 
 
 @pytest.mark.parametrize("name", ["alignmentTransform", "pointerTransform"])

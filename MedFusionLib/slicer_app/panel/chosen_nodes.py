@@ -17,7 +17,8 @@ from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 INPUT_FIELDS = ("referenceVolume", "otherVolume")
 NODE_FIELDS = (*INPUT_FIELDS, "alignmentTransform", "outputVolume", "pointerTransform")
 """Fields of the parameter node that name a node."""
-VOLUME_CLASSES = ("vtkMRMLScalarVolumeNode", "vtkMRMLVectorVolumeNode")
+OUTPUT_CLASS = "vtkMRMLScalarVolumeNode"
+"""The node type of the output's selector; color volumes are of a class below it."""
 
 
 class ChosenNodes:
@@ -31,8 +32,7 @@ class ChosenNodes:
         self._onRemoved = onRemoved
         self._parameters = None
         self._watch: RemovedNodes | None = None
-        for name in VOLUME_CLASSES:
-            ui.outputSelector.sortFilterProxyModel().addAttribute(name, METHOD_ATTRIBUTE)
+        ui.outputSelector.addAttribute(OUTPUT_CLASS, METHOD_ATTRIBUTE)
         ui.offerFusedCheckBox.connect("toggled(bool)", self.onOfferFused)
 
     def setParameters(self, parameters) -> None:
@@ -50,6 +50,8 @@ class ChosenNodes:
         names = tuple(name for name in NODE_FIELDS if getattr(parameters, name) is node)
         for name in names:
             setattr(parameters, name, None)
+        if set(names) & set(INPUT_FIELDS):
+            parameters.inputsWereDeleted = True
         self._onRemoved(names, node)
 
     def onOfferFused(self, offered: bool) -> None:
