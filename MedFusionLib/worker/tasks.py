@@ -202,7 +202,8 @@ class Tasks:
             measured,
             most_slices,
         )
-        measured(0, 0)
+        if cancel():
+            raise Cancelled("The run was cancelled; nothing was changed.")
         return {"metrics": metrics, "hidden": result.hidden.figures}
 
     def _add_measures(

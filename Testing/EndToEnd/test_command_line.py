@@ -178,7 +178,10 @@ def test_the_report_page_pictures_the_alignment(folder, monkeypatch, capsys):
     assert code == 0, error
     shown = re.findall(r'<img alt="([a-z-]+)" src="data:image/png;base64,', page.read_text())
     planes = ("axial", "coronal", "sagittal")
-    assert shown == [f"{plane}-{kind}" for plane in planes for kind in ("checkerboard", "edges")]
+    for kinds in (("fused", "hidden"), ("checkerboard", "edges")):
+        expected = [f"{plane}-{kind}" for plane in planes for kind in kinds]
+        assert [name for name in shown if name.endswith(kinds)] == expected
+    assert len(shown) == 12
 
 
 def test_ctrl_c_leaves_no_partial_file(folder):

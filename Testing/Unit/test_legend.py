@@ -9,6 +9,7 @@ import pytest
 from matplotlib.colors import to_rgb
 from PIL import Image
 
+from MedFusionLib.errors import InputError
 from MedFusionLib.evaluation.reports.fusion_page import fusion_page
 from MedFusionLib.evaluation.reports.legend_picture import BAR_WIDTH, MARGIN, draw_legend
 from MedFusionLib.fusion import fuse
@@ -35,9 +36,9 @@ def test_a_pet_with_a_known_factor_has_a_scale_in_suv():
     assert legend.labels() == ["1", "2.25", "3.5", "4.75", "6"]
 
 
-def test_the_suv_window_of_values_without_a_factor_takes_them_as_suv():
-    legend = legend_of(report_of(head("PET"), window_other="suv"))
-    assert (legend.low, legend.high, legend.unit) == (0, 10, "SUV")
+def test_values_without_a_factor_get_no_window_of_suv_and_so_no_such_legend():
+    with pytest.raises(InputError, match="become SUV"):
+        report_of(head("PET"), window_other="suv")
 
 
 @pytest.mark.parametrize(

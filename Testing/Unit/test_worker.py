@@ -444,7 +444,7 @@ def test_a_measured_run_reports_every_slice_and_its_page_can_be_saved(client, tm
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
     text = page.read_text(encoding="utf-8")
     assert "average" in text
-    assert text.count("<img") == 6
+    assert text.count("<img") == 12
     client.wait(submit(client, "maximum"))
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
     assert "<img" not in page.read_text(encoding="utf-8"), "pictures of another fusion"

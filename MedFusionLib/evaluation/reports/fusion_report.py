@@ -175,7 +175,10 @@ def default_settings(
         choose_window(reference, windows[0]),
         choose_window(replace(other, voxels=brightest), windows[1]),
     )
-    described = [{"window": asdict(window)} for window in chosen]
+    described = [
+        {"window": asdict(window), "modality": volume.modality}
+        for window, volume in zip(chosen, (reference, other), strict=True)
+    ]
     return {
         "plane": plane,
         "colour": _colour_of(other, fused),

@@ -103,10 +103,10 @@ def _summaries() -> dict[str, str]:
             "Two-scale fusion with weights smoothed along edges by a guided filter."
         ),
         "asfe": _(
-            "Network that weighs both sources' detail over the brighter one, pixel by pixel."
+            "Network that weighs both sources' bands of detail, trained to show every lesion."
         ),
         "dmfnet": _("DM-FNet: attention over the features of a denoising diffusion network."),
-        "live": _("Small network that has learned from asfe: for live preview and without a GPU."),
+        "live": _("Small network trained as asfe is: for live preview and without a GPU."),
     }
 
 
