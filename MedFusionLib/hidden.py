@@ -39,7 +39,7 @@ RIDGE = 2e-5
 same, it shares the slope between them instead of giving all to either."""
 HEAD_LEVEL = 0.05
 """The head is where a source's local mean is above this share of its range."""
-SLAB_VOXELS = 4_000_000
+SLAB_VOXELS = 2_000_000
 """Voxels that are worked on at once, so that memory stays small."""
 
 
