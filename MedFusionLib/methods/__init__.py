@@ -82,9 +82,19 @@ _CARDS = (
         module="MedFusionLib.methods.guided_filter",
     ),
     MethodCard(
+        name="additive",
+        kind="classical",
+        summary="Sum of both sources' detail over what is smooth in either: keeps most lesions.",
+        modalities=ALL_MODALITIES,
+        parameters=0,
+        licence="Apache-2.0",
+        paper="-",
+        module="MedFusionLib.methods.additive",
+    ),
+    MethodCard(
         name="asfe",
         kind="learned",
-        summary="Network that weighs both sources' bands of detail, trained to show every lesion.",
+        summary="Weighs both sources' bands of detail by a network that was trained to show lesions.",
         modalities=ALL_MODALITIES,
         parameters=1_095_255,
         licence="Apache-2.0",
@@ -117,7 +127,8 @@ _CARDS = (
 )
 
 DEFAULT_METHOD = "asfe"
-"""What runs when the user names no method."""
+"""What runs when the user names no method: of all, the one that shows most of a lesion where it
+shows least (set, source, sign and size), and then the one with the best scores."""
 
 PREVIEW_METHOD = "live"
 """What a live preview shows in place of a method that is too slow to follow the user."""

@@ -102,8 +102,11 @@ def _summaries() -> dict[str, str]:
         "guided-filter": _(
             "Two-scale fusion with weights smoothed along edges by a guided filter."
         ),
+        "additive": _(
+            "Sum of both sources' detail over what is smooth in either: keeps most lesions."
+        ),
         "asfe": _(
-            "Network that weighs both sources' bands of detail, trained to show every lesion."
+            "Weighs both sources' bands of detail by a network that was trained to show lesions."
         ),
         "dmfnet": _("DM-FNet: attention over the features of a denoising diffusion network."),
         "live": _("Small network trained as asfe is: for live preview and without a GPU."),
