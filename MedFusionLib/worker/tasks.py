@@ -276,7 +276,7 @@ def _as_sent(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report as a client gives it back, without what is added to it after the fusion."""
     kept = {key: value for key, value in report.items() if key not in _ADDED_LATER}
     # The seconds of the fusion itself tell two runs with the same options apart.
-    kept["seconds"] = {**report["seconds"], "measure": None}
+    kept["seconds"] = {**report.get("seconds", {}), "measure": None}
     return json.loads(encode({"id": 0, "report": kept}))["report"]
 
 

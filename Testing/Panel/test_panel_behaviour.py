@@ -205,10 +205,10 @@ def test_devices_report_and_series_come_from_the_worker(panel, tmp_path):
     assert panel.ui.deviceComboBox.itemText(1) == "CPU"
     panel.applyAndWait()
     panel.panel.quality.saveReport(tmp_path / "report.html")
-    panel.wait(lambda: "Saved" in panel.ui.qualityLabel.text)
+    panel.wait(lambda: "Saved" in panel.ui.qualityMessageLabel.text)
     assert "average" in (tmp_path / "report.html").read_text(encoding="utf-8")
     panel.panel.quality.exportDicom(tmp_path / "series")
-    panel.wait(lambda: "Exported 12 images" in panel.ui.qualityLabel.text)
+    panel.wait(lambda: "Exported 12 images" in panel.ui.qualityMessageLabel.text)
     assert len(list((tmp_path / "series").iterdir())) == 12
 
 

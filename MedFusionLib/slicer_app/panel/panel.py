@@ -23,7 +23,7 @@ from MedFusionLib.slicer_app.panel.moved_nodes import MovedNodes
 from MedFusionLib.slicer_app.panel.node_selectors import letKeyboardReach
 from MedFusionLib.slicer_app.panel.position_check import PositionCheck
 from MedFusionLib.slicer_app.panel.preview import PreviewSection
-from MedFusionLib.slicer_app.panel.quality import QualitySection
+from MedFusionLib.slicer_app.panel.quality import SAMPLED_SLICES, QualitySection
 from MedFusionLib.slicer_app.panel.result import ResultSection
 from MedFusionLib.slicer_app.panel.run import RunSection
 from MedFusionLib.slicer_app.panel.state import REGISTERING, PanelState, panelState
@@ -49,6 +49,7 @@ class Panel:
         self.logic = logic
         self._parameters = None
         self._pair: tuple = (None, None)
+        self._refreshIsDue = False
         self._checked: dict | None = None
         self._inputs = ChosenInputs()
         self._moved = MovedNodes(self._onMoved)
@@ -152,9 +153,16 @@ class Panel:
         self.result.forget(node)
         if "pointerTransform" in names:
             self.views.onPointerDeleted()
+        if names:
+            self.refresh()
+        if not self._refreshIsDue:
+            # What refers to the node does so until it is gone.
+            self._refreshIsDue = True
+            qt.QTimer.singleShot(0, self._refreshLater)
+
+    def _refreshLater(self) -> None:
+        self._refreshIsDue = False
         self.refresh()
-        # What refers to the node does so until it is gone.
-        qt.QTimer.singleShot(0, self.refresh)
 
     def onRegisterButton(self) -> None:
         """Register before the next fusion."""
@@ -185,15 +193,17 @@ class Panel:
         parameters.outputVolume = fusedNode
         if parameters.alignment in REGISTERING:
             parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
+        self.quality.setReport(fusedNode, report, self.run.lastNumber)
         # In a turn of its own, so that the interface lives between the two.
-        qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode, report))
+        qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
 
-    def _showFused(self, fusedNode, report) -> None:
-        if fusedNode.GetScene() is None or self._parameters is None:
+    def _showFused(self, fusedNode) -> None:
+        parameters = self._parameters
+        if fusedNode.GetScene() is None or parameters is None:
             return
         self.views.onFused(fusedNode)
-        if not self.run.running:
-            self.quality.setReport(fusedNode, report, self.run.lastNumber)
+        if parameters.score and not self.run.running:
+            self.quality.measure(SAMPLED_SLICES)
 
     def stop(self) -> None:
         """End the run and the preview, and drop what observes the scene."""

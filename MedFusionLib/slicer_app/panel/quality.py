@@ -52,12 +52,11 @@ class QualitySection:
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""
         self._parameters = parameters
+        self._tell("")
 
     def setReport(self, fusedNode, report, run: int) -> None:
         """A run has ended with this report; the worker knows it by its number."""
         self._fusedId, self._report, self._run = fusedNode.GetID(), report, run
-        if self._parameters.score:
-            self.measure(SAMPLED_SLICES)
 
     def forget(self) -> None:
         """Forget the last run, whose nodes are gone."""
@@ -100,7 +99,8 @@ class QualitySection:
     def _onMeasuringFailed(self, error: MedFusionError) -> None:
         self._measuring = None
         self.refresh()
-        self._tell(str(error))
+        if not isinstance(error, Cancelled):
+            self._tell(str(error))
 
     @property
     def report(self):
@@ -213,7 +213,8 @@ class QualitySection:
         )
 
     def _tell(self, text: str) -> None:
-        self.ui.qualityLabel.text = text
+        self.ui.qualityMessageLabel.text = text
+        self.ui.qualityMessageLabel.visible = bool(text)
 
     def _onError(self, error: MedFusionError) -> None:
         self._tell(str(error))
