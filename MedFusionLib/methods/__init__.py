@@ -94,7 +94,7 @@ _CARDS = (
     MethodCard(
         name="asfe",
         kind="learned",
-        summary="Weighs both sources' bands of detail by a network that was trained to show lesions.",
+        summary="Network that weighs both sources' bands of detail, trained to show lesions.",
         modalities=ALL_MODALITIES,
         parameters=1_095_255,
         licence="Apache-2.0",

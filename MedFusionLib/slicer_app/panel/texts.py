@@ -105,9 +105,7 @@ def _summaries() -> dict[str, str]:
         "additive": _(
             "Sum of both sources' detail over what is smooth in either: keeps most lesions."
         ),
-        "asfe": _(
-            "Weighs both sources' bands of detail by a network that was trained to show lesions."
-        ),
+        "asfe": _("Network that weighs both sources' bands of detail, trained to show lesions."),
         "dmfnet": _("DM-FNet: attention over the features of a denoising diffusion network."),
         "live": _("Small network trained as asfe is: for live preview and without a GPU."),
     }
