@@ -46,12 +46,12 @@ class MedFusion(ScriptedLoadableModule):
             "<p>Fuses an MR volume with a CT, PET or SPECT volume of the same patient, slice by "
             "slice, into one volume on the grid of the MR. Research use only, not for "
             "diagnosis.</p>"
-            "<ol><li>Choose the two volumes under <b>Inputs</b>; the line below says how they lie "
-            "to each other.</li>"
-            "<li>Where they are not aligned, choose a registration or a transform under "
+            "<ol><li>Choose the two volumes under <b>Inputs</b>; the lines below say whose they "
+            "are and how they lie to each other.</li>"
+            "<li>Where they are not aligned, choose a registration or a transform as "
             "<b>Alignment</b>.</li>"
-            "<li>Choose a method under <b>Fusion</b>, look at a slice with <b>Preview</b>, and "
-            "press <b>Apply</b>.</li>"
+            "<li>Choose a <b>Method</b>, look at a slice with <b>Preview</b>, and press "
+            "<b>Apply</b>. <b>Result</b> says what is shown and how far it can be trusted.</li>"
             "<li><b>View</b> compares and blends the volumes and follows a tracked pointer; "
             "<b>Quality</b> shows metrics and saves a report or a DICOM series.</li></ol>"
             "<p>The module Sample Data has a pair to try under MedFusion. Of Slicer's own samples, "
@@ -231,10 +231,11 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def chooseInputs(parameters):
-        """Choose the first two volumes by their modality, while none is chosen."""
+        """Choose the first two volumes by their modality, while none was chosen yet."""
         from MedFusionLib.slicer_app.scene.sample_data import firstPair
 
-        if parameters.referenceVolume is None and parameters.otherVolume is None:
+        chosen = (parameters.referenceVolume, parameters.otherVolume)
+        if chosen == (None, None) and not parameters.inputsWereDeleted:
             parameters.referenceVolume, parameters.otherVolume = firstPair(slicer.mrmlScene)
 
     def ensureReady(self):
@@ -247,7 +248,8 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         ensureRequirements(Path(__file__).with_name("Resources") / "requirements.txt")
 
     def fuse(self, referenceNode, otherNode, outputNode=None, **options):
-        """Fuse two volume nodes and return the fused node; Slicer stays alive meanwhile.
+        """Fuse two volumes, nodes or their names, and return the fused node; Slicer stays alive
+        meanwhile.
 
         ``options`` are ``modalities``, ``windows``, ``transformNode`` and ``score`` of
         ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment, device, colour,
@@ -257,12 +259,9 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
             referenceNode, otherNode, outputNode, onProgress=self._showProgress, **options
         )
         try:
-            self.client.wait(job.workerJob)
+            return job.wait()
         finally:
             slicer.util.showStatusMessage("")
-        if job.error is not None:
-            raise job.error
-        return job.fusedNode
 
     @staticmethod
     def _showProgress(done, total, message):
@@ -285,8 +284,8 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         """
         from MedFusionLib.slicer_app.running.fusion_job import requestFor
 
-        self.ensureReady()
         request = requestFor(referenceNode, otherNode, outputNode, **options)
+        self.ensureReady()
         return self.fuseRequest(request, onProgress, onDone, onError)
 
     def fuseRequest(self, request, onProgress=None, onDone=None, onError=None):

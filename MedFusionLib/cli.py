@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import warnings
 from typing import Any
 
 import typer
@@ -22,10 +24,12 @@ from MedFusionLib.commands import (
     train,
 )
 from MedFusionLib.computing.device import let_threads_wait
-from MedFusionLib.errors import MedFusionError
+from MedFusionLib.errors import sentence_of
+from MedFusionLib.outputs import bug_sentence
 from MedFusionLib.version import __version__
 
 BAD_INPUT = 2
+BUG = 3
 INTERRUPTED = 130
 
 app = typer.Typer(
@@ -67,10 +71,14 @@ def _interrupt(signal_number: int, frame: Any) -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit code is 2 for bad input and 130 after Ctrl-C."""
+    """Run the command line; the exit code is 2 for bad input, 3 for a bug, 130 after Ctrl-C.
+
+    This is the one place that turns errors into what a user sees.
+    """
     # A polite kill ends like Ctrl-C: temporary files are removed on the way out.
     signal.signal(signal.SIGTERM, _interrupt)
     let_threads_wait()
+    _let_libraries_be_silent()
     try:
         app()
     except SystemExit as end:
@@ -78,9 +86,17 @@ def main() -> None:
         if end.code == INTERRUPTED:
             print("Interrupted: nothing was written.", file=sys.stderr)
         raise
-    except (MedFusionError, ValueError) as error:
-        print(f"medfusion: {error}", file=sys.stderr)
-        sys.exit(BAD_INPUT)
+    except Exception as error:
+        sentence = sentence_of(error)
+        print(f"medfusion: {sentence or bug_sentence(error)}", file=sys.stderr)
+        sys.exit(BAD_INPUT if sentence else BUG)
+
+
+def _let_libraries_be_silent() -> None:
+    """Hints of libraries to programmers are no news for a user; real trouble is raised."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
 
 
 if __name__ == "__main__":

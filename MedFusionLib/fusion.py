@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from MedFusionLib.errors import GeometryError, InputError, RegistrationError
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.registration import overlap as alignments
+from MedFusionLib.registration.transform_checks import refuse_bad_transform
 from MedFusionLib.slices import intensity
 from MedFusionLib.slices.legend import scale_of
 from MedFusionLib.slices.painting import (
@@ -34,6 +36,8 @@ from MedFusionLib.volumes.volume import Volume, same_grid
 
 if TYPE_CHECKING:
     import SimpleITK
+
+    from MedFusionLib.hidden import Hidden
 
 REGISTERED = ("rigid", "affine", "deformable")
 ALIGNMENTS = ("none", "resample", *REGISTERED)
@@ -52,6 +56,16 @@ class FusionResult:
     """The other volume on the reference's grid, as it was fused."""
     transform: SimpleITK.Transform | None = None
     """From reference space to other space (LPS, mm), given or found; None for none."""
+    reference: Volume | None = None
+    """The reference volume, as it was fused."""
+
+    @cached_property
+    def hidden(self) -> Hidden:
+        """What the fused volume hides of its sources; computed when first asked for."""
+        from MedFusionLib.hidden import hidden_contrast
+
+        assert self.reference is not None
+        return hidden_contrast(self.reference, self.aligned_other, self.volume, self.report)
 
 
 @dataclass(frozen=True)
@@ -164,7 +178,7 @@ def fuse(
     volume = replace(
         reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
-    return FusionResult(volume, report, aligned.other, aligned.transform)
+    return FusionResult(volume, report, aligned.other, aligned.transform, reference)
 
 
 def _describe_method(method: FusionMethod, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -192,6 +206,9 @@ def _lay(
             "An initial transform is where a registration starts: choose the alignment rigid or "
             "affine with it, or give it as the transform to use (--transform)."
         )
+    for given in (alignment, initial):
+        if given is not None and not isinstance(given, str):
+            refuse_bad_transform(given, "The given transform")
     if not isinstance(alignment, str):
         return _resampled(reference, other, alignment, "given", force, warnings)
     if alignment not in ALIGNMENTS:

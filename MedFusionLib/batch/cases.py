@@ -10,11 +10,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from MedFusionLib.errors import InputError, MedFusionError
+from MedFusionLib.errors import InputError, sentence_of
+from MedFusionLib.outputs import bug_sentence
+from MedFusionLib.tables import read_rows
 
 REQUIRED_COLUMNS = ("case", "reference", "other")
 SUMMARY_COLUMNS = ("case", "status", "seconds", "output", "error")
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
+
+Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -41,17 +45,10 @@ class Outcome:
 def read_cases(table: Path) -> list[Case]:
     """Read a CSV with the columns case, reference, other and, if wanted, transform.
 
-    Raises ``InputError`` for a missing file or column, an empty table, a case named twice, and
-    a name that is no file name.
+    Raises ``InputError`` for a missing file, column or cell, an empty table, a case named twice,
+    and a name that is no file name.
     """
-    if not table.is_file():
-        raise InputError(f"There is no table '{table}'. Check the path.")
-    with table.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.DictReader(file)
-        missing = [name for name in REQUIRED_COLUMNS if name not in (reader.fieldnames or ())]
-        if missing:
-            raise InputError(f"The table '{table}' lacks the column {', '.join(missing)}.")
-        cases = [_case(row, table.parent) for row in reader]
+    cases = [_case(row, table.parent) for row in read_rows(table, REQUIRED_COLUMNS)]
     if not cases:
         raise InputError(f"The table '{table}' has no case.")
     _refuse_unusable_names([case.case for case in cases], table)
@@ -59,11 +56,11 @@ def read_cases(table: Path) -> list[Case]:
 
 
 def _case(row: Mapping[str, Any], folder: Path) -> Case:
-    transform = (row.get("transform") or "").strip()
+    transform = row.get("transform", "")
     return Case(
-        (row["case"] or "").strip(),
-        folder / (row["reference"] or "").strip(),
-        folder / (row["other"] or "").strip(),
+        row["case"],
+        folder / row["reference"],
+        folder / row["other"],
         folder / transform if transform else None,
     )
 
@@ -78,19 +75,25 @@ def _refuse_unusable_names(names: list[str], table: Path) -> None:
             raise InputError(f"The case '{name}' stands twice in the table '{table}'.")
 
 
-def fuse_case(case: Case, output: Path, settings: Mapping[str, Any]) -> None:
-    """Fuse one case and write its volume; ``settings`` go to ``fuse``."""
+def fuse_case(
+    case: Case, output: Path, settings: Mapping[str, Any], progress: Progress | None = None
+) -> None:
+    """Fuse one case and write its volume; ``settings`` go to ``fuse``.
+
+    All but two: ``modalities`` (of reference and other) and ``geometry`` are for reading them.
+    """
     from MedFusionLib.fusion import fuse
     from MedFusionLib.registration.overlap import read_transform
     from MedFusionLib.volumes.files import read_volume, write_volume
 
     arguments = dict(settings)
     modalities = arguments.pop("modalities", (None, None))
+    geometry = arguments.pop("geometry", None)
     if case.transform is not None:
         arguments["alignment"] = read_transform(case.transform)
-    reference = read_volume(case.reference, modalities[0])
-    other = read_volume(case.other, modalities[1])
-    write_volume(fuse(reference, other, **arguments).volume, output)
+    reference = read_volume(case.reference, modalities[0], geometry=geometry)
+    other = read_volume(case.other, modalities[1], geometry=geometry)
+    write_volume(fuse(reference, other, **arguments, progress=progress).volume, output)
 
 
 def run_cases(
@@ -99,11 +102,12 @@ def run_cases(
     settings: Mapping[str, Any],
     resume: bool,
     report: Callable[[Outcome], None],
+    progress: Progress | None = None,
 ) -> list[Outcome]:
     """Fuse all cases into ``folder``; a bad case is reported and does not stop the rest.
 
     With ``resume``, cases whose output is there already are skipped. ``report`` is told each
-    outcome as it comes.
+    outcome as it comes, ``progress`` of the steps within a case.
     """
     outcomes = []
     for case in cases:
@@ -111,7 +115,7 @@ def run_cases(
         if resume and output.is_file():
             outcome = Outcome(case.case, SKIPPED, 0.0, str(output), "")
         else:
-            outcome = attempt(case, output, settings)
+            outcome = attempt(case, output, settings, progress)
         outcomes.append(outcome)
         report(outcome)
     return outcomes
@@ -122,13 +126,16 @@ def output_path(folder: Path, case: Case) -> Path:
     return folder / f"{case.case}.nrrd"
 
 
-def attempt(case: Case, output: Path, settings: Mapping[str, Any]) -> Outcome:
-    """Fuse one case; whatever goes wrong with it becomes its outcome."""
+def attempt(
+    case: Case, output: Path, settings: Mapping[str, Any], progress: Progress | None = None
+) -> Outcome:
+    """Fuse one case; whatever goes wrong with it becomes its outcome, with the reason."""
     started = time.perf_counter()
     try:
-        fuse_case(case, output, settings)
-    except (MedFusionError, ValueError, OSError, RuntimeError, MemoryError) as error:
-        return Outcome(case.case, FAILED, time.perf_counter() - started, "", str(error))
+        fuse_case(case, output, settings, progress)
+    except Exception as error:
+        reason = sentence_of(error) or bug_sentence(error)
+        return Outcome(case.case, FAILED, time.perf_counter() - started, "", reason)
     return Outcome(case.case, DONE, time.perf_counter() - started, str(output), "")
 
 

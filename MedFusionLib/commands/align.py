@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import print_json, progress_bar, say
+from MedFusionLib.commands.common import GEOMETRY_HELP, print_json, progress_bar, say
 from MedFusionLib.errors import InputError, RegistrationError
+from MedFusionLib.outputs import refuse_collisions, together
 
 if TYPE_CHECKING:
     from SimpleITK import Transform
@@ -53,6 +53,7 @@ def align_command(
         None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
     ),
     series_b: str | None = typer.Option(None, help="The same for the other volume."),
+    geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     force: bool = typer.Option(
         False, help="Write although the alignment failed or the patients differ."
     ),
@@ -61,10 +62,14 @@ def align_command(
 ) -> None:
     """Align the other volume to the reference and say how far it can be trusted."""
     output = None if check else _checked_outputs(output, transform_out, pictures, kind)
+    refuse_collisions(
+        {"--output": output, "--transform-out": transform_out, "--pictures": pictures},
+        (reference, other, initial, *(landmarks or ())),
+    )
 
     from MedFusionLib.registration.align import align
     from MedFusionLib.registration.overlap import read_transform
-    from MedFusionLib.volumes.files import read_volume
+    from MedFusionLib.volumes.files import read_volume, refuse_unheld
     from MedFusionLib.volumes.identity import refuse_two_patients
 
     placed = None if landmarks is None else _placed(landmarks, initial)
@@ -72,8 +77,8 @@ def align_command(
     start = start if placed is None else placed.rigid()
     say(f"Reading {reference} and {other}", quiet)
     volumes = (
-        read_volume(reference, modality_a, series_a),
-        read_volume(other, modality_b, series_b),
+        read_volume(reference, modality_a, series_a, geometry),
+        read_volume(other, modality_b, series_b, geometry),
     )
     warnings: list[str] = []
     refuse_two_patients(*volumes, force, warnings)
@@ -82,6 +87,7 @@ def align_command(
     if output is None:
         _say_whether_they_lie_on_each_other(*volumes, start, quiet, as_json)
         return
+    refuse_unheld(output, volumes[0], volumes[1].voxels.dtype, volumes[1].is_colour)
     with progress_bar(quiet) as progress:
         found = align(*volumes, kind=kind, initial=start, seed=seed, progress=progress, force=force)
     checked = {} if placed is None else {"landmarks": placed.to_report(found.transform)}
@@ -106,7 +112,7 @@ def _say_whether_they_lie_on_each_other(
 
     seen = quick_check(reference, other, start)
     if as_json:
-        print_json(asdict(seen))
+        print_json(seen.to_report())
     say(seen.sentence, quiet)
 
 
@@ -131,6 +137,8 @@ def _checked_outputs(
                 "A displacement field is written as .h5 only. End the transform's name with .h5."
             )
     if pictures is not None:
+        if pictures.is_file():
+            raise InputError(f"'{pictures}' is a file. Name a folder for the pictures.")
         refuse_unwritable_folder(pictures if pictures.is_dir() else pictures.parent)
     return output
 
@@ -176,9 +184,11 @@ def _write_outputs(
     from MedFusionLib.registration.transforms import write_transform
     from MedFusionLib.volumes.files import write_volume
 
-    if transform_out is not None:
-        write_transform(found.transform, transform_out)
-    if pictures is not None:
-        pictures.mkdir(exist_ok=True)
-        write_pictures(quality_pictures(reference, found.resampled), pictures)
-    write_volume(found.resampled, output)
+    with together() as outputs:
+        write_volume(found.resampled, outputs.file(output))
+        if transform_out is not None:
+            write_transform(found.transform, outputs.file(transform_out))
+        if pictures is not None:
+            write_pictures(
+                quality_pictures(reference, found.resampled), outputs.files_into(pictures)
+            )

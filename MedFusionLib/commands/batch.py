@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import COLOUR_HELP, interrupts_held, progress_bar, say
+from MedFusionLib.commands.common import (
+    COLOUR_HELP,
+    GEOMETRY_HELP,
+    interrupts_held,
+    progress_bar,
+    say,
+)
 from MedFusionLib.outputs import write_text
 
 if TYPE_CHECKING:
@@ -29,16 +35,20 @@ def batch_command(
     window_b: str = typer.Option("auto", help="Window of the other volumes."),
     modality_a: str | None = typer.Option(None, help="Modality of all references."),
     modality_b: str | None = typer.Option(None, help="Modality of all other volumes."),
+    geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
     force: bool = typer.Option(False, help="Fuse although an alignment is in doubt."),
     resume: bool = typer.Option(False, help="Skip the cases that are done."),
     cluster: str = typer.Option("", help="Run on Dask: local, local:N or tcp://HOST:PORT."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
 ) -> None:
-    """Fuse many cases. DIR/summary.csv tells status, time and error of each."""
-    from MedFusionLib.batch.cases import FAILED, read_cases, summary_text
+    """Fuse many cases. DIR/summary.csv tells status, time and error of each.
+
+    All settings and files are looked at before the first case.
+    """
+    from MedFusionLib.batch import checks
+    from MedFusionLib.batch.cases import FAILED, output_path, read_cases, run_cases, summary_text
     from MedFusionLib.methods import DEFAULT_METHOD, method_card
-    from MedFusionLib.outputs import refuse_unwritable_folder
 
     settings = {
         "method": method_card(method or DEFAULT_METHOD).name,
@@ -49,11 +59,19 @@ def batch_command(
         "window_reference": window_a,
         "window_other": window_b,
         "modalities": (modality_a, modality_b),
+        "geometry": geometry,
         "allow_nonfinite": allow_nonfinite,
         "force": force,
     }
     listed = read_cases(cases)
-    refuse_unwritable_folder(output.parent)
+    checks.refuse_bad_folder(output)
+    due = [case for case in listed if not (resume and output_path(output, case).is_file())]
+    summary = output / "summary.csv"
+    checks.refuse_bad_cases(due, cases, output, summary)
+    with interrupts_held():
+        import torch  # noqa: F401
+    # Which devices there are is known to a cluster's workers only.
+    checks.refuse_bad_settings(settings | {"device": "cpu"} if cluster else settings)
     output.mkdir(exist_ok=True)
     so_far: list[Outcome] = []
     with progress_bar(quiet) as progress:
@@ -61,10 +79,13 @@ def batch_command(
         def report(outcome: Outcome) -> None:
             so_far.append(outcome)
             # After each case, so that a killed run leaves an account of what is done.
-            write_text(output / "summary.csv", summary_text(so_far))
+            write_text(summary, summary_text(so_far))
             progress(len(so_far), len(listed), "Fusing cases")
 
-        outcomes = _run(listed, output, settings, resume, report, cluster, quiet)
+        if cluster:
+            outcomes = _run_on_cluster(listed, output, settings, resume, report, cluster, quiet)
+        else:
+            outcomes = run_cases(listed, output, settings, resume, report, progress)
     failed = [outcome for outcome in outcomes if outcome.status == FAILED]
     for outcome in failed:
         say(f"{outcome.case}: {outcome.error}")
@@ -73,7 +94,7 @@ def batch_command(
         raise typer.Exit(SOME_FAILED)
 
 
-def _run(
+def _run_on_cluster(
     cases: list[Case],
     folder: Path,
     settings: dict[str, Any],
@@ -82,12 +103,6 @@ def _run(
     cluster: str,
     quiet: bool,
 ) -> list[Outcome]:
-    if not cluster:
-        with interrupts_held():
-            import torch  # noqa: F401
-        from MedFusionLib.batch.cases import run_cases
-
-        return run_cases(cases, folder, settings, resume, report)
     from MedFusionLib.batch.cluster import cluster_client, run_cases_on
 
     with cluster_client(cluster) as client:

@@ -11,7 +11,7 @@ import typer
 from MedFusionLib.commands.common import Progress, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
-from MedFusionLib.outputs import write_text
+from MedFusionLib.outputs import refuse_unwritable_file, write_text
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -45,10 +45,9 @@ def benchmark_command(
         run_benchmark,
     )
     from MedFusionLib.evaluation.speed.volumes import parse_shape
-    from MedFusionLib.outputs import refuse_unwritable_folder
 
     if json_file is not None:
-        refuse_unwritable_folder(json_file.parent)
+        refuse_unwritable_file(json_file)
     for device in _listed(devices):
         for precision in _listed(precisions):
             choose_precision(precision, choose_device(device).device)

@@ -14,6 +14,8 @@ COLOUR_HELP = (
     "auto (rainforest for PET and SPECT), grey, or a map: rainforest, hot, rainbow or pet-dicom."
 )
 
+GEOMETRY_HELP = "sform or qform: the position to take of NIfTI files whose two positions disagree."
+
 
 def silent(done: int, total: int, message: str) -> None:
     """A progress that shows nothing (``--quiet``)."""
@@ -42,6 +44,8 @@ def progress_bar(quiet: bool) -> Iterator[Progress]:
         def show(done: int, total: int, message: str) -> None:
             if message not in tasks:
                 tasks[message] = bar.add_task(message, total=total, speed="")
+            if done < bar.tasks[tasks[message]].completed:  # the same work on the next case
+                bar.reset(tasks[message], total=total, speed="")
             speed = bar.tasks[tasks[message]].speed
             text = f"{speed:.1f}/s" if speed else ""
             bar.update(tasks[message], completed=done, total=total, speed=text)

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from MedFusionLib.commands.common import interrupts_held, progress_bar, say
+from MedFusionLib.errors import InputError
+from MedFusionLib.outputs import together
 
 if TYPE_CHECKING:
     from MedFusionLib.slices.legend import Legend
@@ -33,6 +35,8 @@ def demo_command(
 
     reference = read_volume(REFERENCE, "MR")
     other = read_volume(OTHER, "PET")
+    if output.is_file():
+        raise InputError(f"'{output}' is a file. Name a folder for the results.")
     output.mkdir(parents=True, exist_ok=True)
     with progress_bar(quiet=False) as progress:
         result = fuse(
@@ -43,13 +47,18 @@ def demo_command(
             progress=progress,
         )
     fused, aligned = output / "fused.nrrd", output / "aligned_other.nrrd"
-    write_volume(result.volume, fused)
-    write_volume(result.aligned_other, aligned)
     volumes = {"reference": reference, "other": result.aligned_other, "fused": result.volume}
+    with together() as outputs:
+        write_volume(result.volume, outputs.file(fused))
+        write_volume(result.aligned_other, outputs.file(aligned))
+        pictured = [
+            output / line.name if isinstance(line, Path) else line
+            for line in _pictured(volumes, outputs.files_into(output), legend_of(result.report))
+        ]
 
     say(f"Fused volume:   {fused}")
     say(f"Aligned other:  {aligned}")
-    for line in _pictured(volumes, output, legend_of(result.report)):
+    for line in pictured:
         say(f"Picture:        {line}")
     say(f"Time:           {time.perf_counter() - started:.1f} s")
     say(f"In Slicer: drag {fused.resolve()} onto the window, or File > Add Data.")

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import typer
 
+from MedFusionLib.outputs import refuse_collisions, refuse_unwritable_file
+
 DATA = typer.Option(..., "--data", help="Folder with manifest.csv and the slice pairs.")
 SEED = typer.Option(0, help="Seed of the noise.")
 UNET = typer.Option(..., "--unet", help="weights.safetensors of stage I.")
@@ -22,6 +24,8 @@ def write_denoising_curve(
     """DM-FNet: error of the predicted clean slices against the noise level."""
     from MedFusionLib.training.dmfnet_denoising import write_curve
 
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [data / "manifest.csv", unet])
     write_curve(data, unet, output, split, every, seed)
     print(f"Wrote {output}")
 
@@ -37,5 +41,7 @@ def write_samples(
     """DM-FNet: draw new images from pure noise with the UNet of stage I."""
     from MedFusionLib.training.dmfnet_denoising import write_sample_sheet
 
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [unet])
     write_sample_sheet(unet, output, count, side, steps, seed)
     print(f"Wrote {output}")

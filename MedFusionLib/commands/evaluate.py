@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from MedFusionLib.commands.common import print_json, progress_bar, say
+from MedFusionLib.commands.common import GEOMETRY_HELP, print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
+from MedFusionLib.outputs import refuse_collisions
 
 if TYPE_CHECKING:
     from MedFusionLib.evaluation.pairs import Pair, Published
 
 
 BASELINES = ("average", "maximum")
+WRITTEN = (
+    *("pairs.csv", "leaderboard.json", "report.html", "scores.json"),
+    *("legibility.json", "lesions.csv", "pictures.csv"),
+)
+"""What is written into the folder of the results."""
 
 
 def evaluate_command(
@@ -39,6 +45,13 @@ def evaluate_command(
     window_a: str = typer.Option("auto", help="Window of the reference volume."),
     window_b: str = typer.Option("auto", help="Window of the other volume."),
     plane: str = typer.Option("axial", help="Plane in which a volume is scored."),
+    legibility: bool = typer.Option(
+        False, "--legibility", help="Judge also what a reader sees: lesions, bone, uptake, edges."
+    ),
+    sample: int | None = typer.Option(
+        None, min=1, help="Evenly spaced pairs of each set for --legibility; without it, all."
+    ),
+    geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
 ) -> None:
@@ -49,10 +62,18 @@ def evaluate_command(
     """
     volumes = _wants_volumes(pairs, reference, other)
     names = _method_names(methods)
+    if output is not None:
+        _refuse_bad_folder(output)
+        written = {f"{name} in --output": output / name for name in WRITTEN}
+        mapping = published / "mapping.csv" if published else None
+        refuse_collisions(written, (pairs, mapping, reference, other, fused))
+    windows, used = (window_a, window_b), (device, precision)
+    if volumes and legibility and fused is None:
+        _judge_volumes((reference, other), names, windows, plane, output, used, quiet, as_json)
+        return
     if volumes:
-        _evaluate_volume(
-            (reference, other, fused), (window_a, window_b), plane, output, quiet, as_json
-        )
+        paths = reference, other, fused
+        _evaluate_volume(paths, windows, plane, geometry, legibility, output, quiet, as_json)
         return
     if output is None:
         raise InputError("Say where the results go: --output FOLDER.")
@@ -61,7 +82,10 @@ def evaluate_command(
         "pairs": str(pairs or f"{reference} and {other}"),
         "split": split if pairs else "none (two folders of images)",
     }
-    _evaluate_pairs(chosen, results, names, output, (device, precision), described, quiet, as_json)
+    from MedFusionLib.evaluation.pairs import sampled
+
+    judged = sampled(chosen, sample) if legibility else None
+    _evaluate_pairs(chosen, results, names, output, used, described, judged, quiet, as_json)
 
 
 def _wants_volumes(pairs: Path | None, reference: Path | None, other: Path | None) -> bool:
@@ -112,13 +136,14 @@ def _evaluate_pairs(
     output: Path,
     wanted: tuple[str, str],
     described: dict[str, Any],
+    judged: list[Pair] | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
     from MedFusionLib.computing.device import choose_device, choose_precision
-    from MedFusionLib.evaluation.evaluate import evaluate_pairs, write_evaluation
+    from MedFusionLib.evaluation.evaluate import evaluate_pairs, judge_legibility, write_evaluation
     from MedFusionLib.evaluation.leaderboard import tables_as_json
-    from MedFusionLib.evaluation.screen import print_tables
+    from MedFusionLib.evaluation.screen import print_figures, print_tables
 
     _refuse_bad_folder(output)
     device = choose_device(wanted[0])
@@ -128,12 +153,64 @@ def _evaluate_pairs(
         evaluation = evaluate_pairs(
             pairs, published, names, described["split"], device, precision, progress
         )
+        if judged is not None:
+            evaluation = judge_legibility(
+                evaluation, judged, published, names, device, precision, progress
+            )
     write_evaluation(evaluation, output, "MedFusion leader board", described)
     if as_json:
         print_json({"tables": tables_as_json(evaluation.tables)})
     elif not quiet:
         print_tables(evaluation.tables)
-    say(f"Wrote pairs.csv, leaderboard.json and report.html to {output}.", quiet)
+        if evaluation.legibility is not None:
+            print_figures(evaluation.legibility.tables)
+    say(f"Wrote leaderboard.json, report.html and the tables behind them to {output}.", quiet)
+
+
+def _judge_volumes(
+    paths: tuple[Path | None, Path | None],
+    methods: list[str],
+    windows: tuple[str, str],
+    plane: str,
+    output: Path | None,
+    used: tuple[str, str],
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Put balls into two volumes and fuse them with each method."""
+    from MedFusionLib.evaluation.legibility.board import board_as_json, write_board
+    from MedFusionLib.evaluation.legibility.volume_judge import judge_volumes
+    from MedFusionLib.evaluation.screen import print_figures
+    from MedFusionLib.volumes.files import read_volume
+
+    reference, other = paths
+    assert reference is not None and other is not None
+    if output is None:
+        raise InputError("Say where the results go: --output FOLDER.")
+    _refuse_bad_folder(output)
+    options = {
+        "device": used[0],
+        "precision": used[1],
+        "plane": plane,
+        "window_reference": None if windows[0] == "auto" else windows[0],
+        "window_other": None if windows[1] == "auto" else windows[1],
+    }
+    with progress_bar(quiet) as progress:
+        volumes = read_volume(reference), read_volume(other)
+        board = judge_volumes(*volumes, methods, options, progress)
+    described = {
+        "split": f"{reference} and {other}",
+        "sample": "two volumes",
+        "device": used[0],
+        "precision": used[1],
+    }
+    output.mkdir(exist_ok=True)
+    write_board(board, output, described)
+    if as_json:
+        print_json(board_as_json(board, described))
+    elif not quiet:
+        print_figures(board.tables)
+    say(f"Wrote legibility.json, lesions.csv and pictures.csv to {output}.", quiet)
 
 
 def _refuse_bad_folder(output: Path) -> None:
@@ -149,18 +226,25 @@ def _evaluate_volume(
     paths: tuple[Path | None, Path | None, Path | None],
     windows: tuple[str, str],
     plane: str,
+    geometry: str | None,
+    legibility: bool,
     output: Path | None,
     quiet: bool,
     as_json: bool,
 ) -> None:
-    from MedFusionLib.evaluation.volume_files import score_files, write_scores
+    from MedFusionLib.evaluation.volume_files import judge_files, score_files, write_scores
 
     reference, other, fused = paths
     if reference is None or other is None or fused is None:
-        raise InputError("A volume is scored from three files: --reference, --other and --fused.")
+        raise InputError(
+            "A volume is scored from three files: --reference, --other and --fused. Without a "
+            "fused one, --legibility judges the methods on the other two."
+        )
     if output is not None:
         _refuse_bad_folder(output)
-    report = score_files(reference, other, fused, windows, plane)
+    report = score_files(reference, other, fused, windows, plane, geometry)
+    if legibility:
+        report["legibility"] = judge_files(reference, other, fused, windows, geometry)
     if output is not None:
         write_scores(report, output)
         say(f"Wrote scores.json and report.html to {output}.", quiet)

@@ -7,13 +7,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import typer
 
-from MedFusionLib.commands.common import COLOUR_HELP, interrupts_held, print_json, progress_bar, say
+from MedFusionLib.commands.common import (
+    COLOUR_HELP,
+    GEOMETRY_HELP,
+    interrupts_held,
+    print_json,
+    progress_bar,
+    say,
+)
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card
+from MedFusionLib.outputs import Outputs, refuse_collisions, together
 
 if TYPE_CHECKING:
+    import SimpleITK
+
     from MedFusionLib.fusion import FusionResult
     from MedFusionLib.volumes.volume import Volume
 
@@ -47,9 +58,13 @@ def fuse_command(
         None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
     ),
     series_b: str | None = typer.Option(None, help="The same for the other volume."),
+    geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     aligned: Path | None = typer.Option(None, help="Also write the aligned other volume here."),
     uncertainty: Path | None = typer.Option(
         None, help="Also write the standard deviation over the method's noise draws (dmfnet) here."
+    ),
+    hidden: Path | None = typer.Option(
+        None, help="Also write the map of what is hidden here: per cent of the local contrast."
     ),
     report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
@@ -64,23 +79,29 @@ def fuse_command(
     """Fuse two volumes. The result lies on the reference's grid."""
     # Everything that can be refused cheaply is refused before a large file is read.
     method_name = _known_method(method)
-    _check_outputs(output, dicom, (aligned, uncertainty), report)
+    options = _method_options(option)
+    _check_outputs(output, dicom, (aligned, uncertainty, hidden), report)
+    _refuse_collisions(
+        {"--output": output, "--aligned": aligned, "--uncertainty": uncertainty}
+        | {"--hidden": hidden, "--report": report},
+        (reference, other, transform, initial),
+        options,
+    )
+    used, start = _transforms(alignment, transform, initial)
     started = time.perf_counter()
     volumes = (
-        _read(reference, modality_a, series_a, quiet),
-        _read(other, modality_b, series_b, quiet),
+        _read(reference, modality_a, series_a, geometry, quiet),
+        _read(other, modality_b, series_b, geometry, quiet),
     )
+    _refuse_unheld(volumes, output, dicom, colour, (aligned, uncertainty, hidden))
     seconds_read = time.perf_counter() - started
 
     with interrupts_held():
         import torch  # noqa: F401
     from MedFusionLib.fusion import fuse
-    from MedFusionLib.registration.overlap import read_transform
     from MedFusionLib.uncertainty import fuse_with_uncertainty
     from MedFusionLib.volumes.files import write_volume
 
-    used = alignment if transform is None else read_transform(transform)
-    start = None if initial is None else read_transform(initial)
     with progress_bar(quiet) as progress:
         settings: dict[str, Any] = {
             "method": method_name,
@@ -95,7 +116,7 @@ def fuse_command(
             "batch_size": batch_size,
             "allow_nonfinite": allow_nonfinite,
             "force": force,
-            "method_options": _method_options(option),
+            "method_options": options,
             "progress": progress,
         }
         spread = None
@@ -104,13 +125,20 @@ def fuse_command(
         else:
             result, spread = fuse_with_uncertainty(*volumes, **settings)
     result.report["seconds"]["read"] = seconds_read
-    _write_outputs(result, volumes, output, dicom, aligned, report)
-    if uncertainty is not None and spread is not None:
-        write_volume(spread, uncertainty)
+    if hidden is not None or report is not None:
+        result.report["hidden"] = result.hidden.figures
+    with together() as outputs:
+        _write_outputs(outputs, result, volumes, output, dicom, aligned, report)
+        if hidden is not None:
+            write_volume(result.hidden.worse, outputs.file(hidden))
+        if uncertainty is not None and spread is not None:
+            write_volume(spread, outputs.file(uncertainty))
     if as_json:
         print_json(result.report)
     for warning in result.report["warnings"]:
         say(f"Warning: {warning}", quiet)
+    if "hidden" in result.report:
+        say(result.report["hidden"]["sentence"], quiet)
     speed = result.report["slices"] / result.report["seconds"]["fuse"]
     say(f"Wrote {output} ({result.report['slices']} slices, {speed:.1f} slices/s).", quiet)
 
@@ -139,17 +167,69 @@ def _window(text: str) -> str | None:
     return None if text == "auto" else text
 
 
-def _read(path: Path, modality: str | None, series: str | None, quiet: bool) -> Volume:
+def _transforms(
+    alignment: str, transform: Path | None, initial: Path | None
+) -> tuple[str | SimpleITK.Transform, SimpleITK.Transform | None]:
+    """What ``fuse`` takes as alignment and as initial transform."""
+    from MedFusionLib.registration.overlap import read_transform
+
+    if transform is not None and alignment != "resample":
+        raise InputError(
+            f"--transform lays the other volume by a transform, and --alignment {alignment} by "
+            "other means. Leave one away, or give the transform as --initial to start from it."
+        )
+    used = alignment if transform is None else read_transform(transform)
+    return used, None if initial is None else read_transform(initial)
+
+
+def _read(
+    path: Path, modality: str | None, series: str | None, geometry: str | None, quiet: bool
+) -> Volume:
     from MedFusionLib.volumes.files import read_volume
 
     say(f"Reading {path}", quiet)
-    return read_volume(path, modality, series)
+    return read_volume(path, modality, series, geometry)
+
+
+def _refuse_collisions(
+    outputs: dict[str, Path | None], inputs: tuple[Path | None, ...], options: dict[str, Any]
+) -> None:
+    """Files that the method reads, such as weights, are inputs, too."""
+    texts = (value for value in options.values() if isinstance(value, str))
+    refuse_collisions(outputs, [*inputs, *map(Path, texts)])
+
+
+def _refuse_unheld(
+    volumes: tuple[Volume, Volume],
+    output: Path,
+    dicom: bool,
+    colour: str,
+    further: tuple[Path | None, Path | None, Path | None],
+) -> None:
+    """Before the work starts: formats that cannot hold what will come out of it."""
+    from MedFusionLib.slices.painting import choose_colour_map
+    from MedFusionLib.volumes.files import refuse_sheared, refuse_unheld
+
+    reference, other = volumes
+    if dicom:
+        refuse_sheared(reference, "a DICOM series")
+    else:
+        is_colour = choose_colour_map(other, colour) is not None
+        fused_type = np.dtype(np.uint8 if is_colour else np.int16)
+        refuse_unheld(output, reference, fused_type, is_colour)
+    aligned, uncertainty, hidden = further
+    if aligned is not None:
+        refuse_unheld(aligned, reference, other.voxels.dtype, other.is_colour)
+    if uncertainty is not None:
+        refuse_unheld(uncertainty, reference, np.dtype(np.float32), False)
+    if hidden is not None:
+        refuse_unheld(hidden, reference, np.dtype(np.uint8), False)
 
 
 def _check_outputs(
     output: Path, dicom: bool, further: tuple[Path | None, ...], report: Path | None
 ) -> None:
-    from MedFusionLib.outputs import refuse_unwritable_folder
+    from MedFusionLib.outputs import refuse_unwritable_file, refuse_unwritable_folder
     from MedFusionLib.volumes.files import check_writable
 
     if dicom:
@@ -162,12 +242,13 @@ def _check_outputs(
         if path is not None:
             check_writable(path)
     if report is not None:
-        refuse_unwritable_folder(report.parent)
+        refuse_unwritable_file(report)
         if report.suffix.lower() not in (".html", ".json"):
             raise InputError(f"'{report.name}' is no report format. End it with .html or .json.")
 
 
 def _write_outputs(
+    outputs: Outputs,
     result: FusionResult,
     sources: tuple[Volume, Volume],
     output: Path,
@@ -175,26 +256,30 @@ def _write_outputs(
     aligned: Path | None,
     report: Path | None,
 ) -> None:
-    from MedFusionLib.volumes.files import write_volume
+    from MedFusionLib.volumes.files import read_volume, refuse_unlike, write_volume
 
     if dicom:
         from MedFusionLib.volumes.dicom_export import export_dicom
 
         one, two = (source.metadata for source in sources)
-        export_dicom(result.volume, one, result.report, output, two)
+        folder = outputs.folder(output)
+        export_dicom(result.volume, one, result.report, folder, two)
+        refuse_unlike(result.volume, read_volume(folder), output.name)
     else:
-        write_volume(result.volume, output)
+        write_volume(result.volume, outputs.file(output))
     if aligned is not None:
-        write_volume(result.aligned_other, aligned)
+        write_volume(result.aligned_other, outputs.file(aligned))
     if report is not None:
-        _write_report(result, sources[0], report)
+        _write_report(result, sources[0], outputs.file(report))
 
 
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
     from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
+    from MedFusionLib.evaluation.reports.hidden_pictures import hidden_pictures
     from MedFusionLib.registration.pictures import quality_pictures
 
     result.report["metrics"] = score_fusion(
         reference, result.aligned_other, result.volume, result.report
     )
-    write_report(result.report, path, quality_pictures(reference, result.aligned_other))
+    pictures = quality_pictures(reference, result.aligned_other)
+    write_report(result.report, path, pictures, hidden_pictures(result.volume, result.hidden))

@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.outputs import refuse_collisions, refuse_unwritable_file
 
 app = typer.Typer(
     help="Turn a checkpoint of a paper's authors into a MedFusion weight file.",
@@ -31,6 +32,8 @@ def import_asfe(
     """Import a checkpoint of ASFE-Fusion; the defaults are the published widths."""
     from MedFusionLib.methods.asfe.author_weights import import_checkpoint
 
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
     import_checkpoint(checkpoint, output, _numbers(widths), patch, dim, heads)
     print(f"Wrote {output}. Use it with: --option weights={output}")
 
@@ -46,6 +49,8 @@ def import_dmfnet(
     """Import both checkpoints of DM-FNet; widths and depth follow from the files."""
     from MedFusionLib.methods.dmfnet.import_checkpoints import import_checkpoints
 
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [unet, head])
     import_checkpoints(unet, head, output, _numbers(time_steps), norm_groups)
     print(f"Wrote {output}. Use it with: --option weights={output}")
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from MedFusionLib.commands.common import print_json
-from MedFusionLib.methods import METHODS
+from MedFusionLib.methods import DEFAULT_METHOD, METHODS
 
 
 def methods_command(
@@ -26,3 +26,7 @@ def methods_command(
         count = f"{card.parameters:,}"
         table.add_row(card.name, card.kind, card.summary, made_for, count, card.licence, card.paper)
     Console().print(table)
+    Console().print(
+        f"Default: {DEFAULT_METHOD}, the method that shows most of a lesion where it shows least, "
+        "and then the one with the best scores."
+    )

@@ -11,7 +11,7 @@ import typer
 from MedFusionLib.commands.common import progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, method_names
-from MedFusionLib.outputs import write_text
+from MedFusionLib.outputs import refuse_collisions, refuse_unwritable_file, write_text
 
 PRINTED = ("Qabf", "SSIM", "invented_edges", "hue_error")
 """As many as fit on a terminal; the JSON has all."""
@@ -36,10 +36,10 @@ def misalignment_command(
     from MedFusionLib.computing.device import choose_device, choose_precision
     from MedFusionLib.evaluation.misalignment import Study, run_study, spread_pairs
     from MedFusionLib.evaluation.pairs import of_sets, read_pairs
-    from MedFusionLib.outputs import refuse_unwritable_folder
 
     if json_file is not None:
-        refuse_unwritable_folder(json_file.parent)
+        refuse_unwritable_file(json_file)
+        refuse_collisions({"--json": json_file}, [pairs])
     names = list(method_names()) if methods == "all" else _listed(methods)
     chosen = spread_pairs(of_sets(read_pairs(pairs, split), sets), per_set)
     # The aligned pair comes first whatever was asked: all else is compared with it.

@@ -50,7 +50,7 @@ app.command("live")(
         LiveSettings,
         "MedFusionLib.training.live_run",
         "train_live",
-        "The live method: distil a small network from a learned method.",
+        "The live method: train the small network of the live preview.",
     )
 )
 app.command("dmfnet-denoising")(write_denoising_curve)

@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from torch import Tensor
 
+SMALLEST_SIDE = 32
+"""Pixels to which smaller planes are grown: filters of coarse scales reach as far as that."""
+
 
 @runtime_checkable
 class FusionMethod(Protocol):
@@ -52,10 +55,14 @@ def fuse_slices(
     from MedFusionLib.slices.stack import pad_to_stride
 
     height, width = reference.shape[-2:]
+    stride = _padding_stride(method.stride, min(height, width))
     indices = range(len(reference)) if slice_indices is None else slice_indices
     with torch.inference_mode():
-        fused = method.fuse(
-            pad_to_stride(reference, method.stride), pad_to_stride(other, method.stride), indices
-        )
+        fused = method.fuse(pad_to_stride(reference, stride), pad_to_stride(other, stride), indices)
         fused = fused[..., :height, :width].to(reference.dtype).clamp(0, 1)
         return fused * (torch.maximum(reference, other) > 0)
+
+
+def _padding_stride(stride: int, side: int) -> int:
+    """The stride, or for a small plane a multiple of it that leaves each scale some pixels."""
+    return stride if side >= SMALLEST_SIDE else stride * -(-SMALLEST_SIDE // stride)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,13 @@ from MedFusionLib.evaluation.leaderboard import (
     make_tables,
     score_frame,
     tables_as_json,
+)
+from MedFusionLib.evaluation.legibility.board import (
+    LegibilityBoard,
+    board_as_json,
+    judge_pairs,
+    with_ranks,
+    write_board,
 )
 from MedFusionLib.evaluation.pairs import Pair, Published
 from MedFusionLib.evaluation.scoring import (
@@ -43,6 +50,8 @@ class Evaluation:
     sources: dict[tuple[str, str], Sources]
     weights: dict[str, str | None]
     """SHA-256 of each method's weights, None for a classical method."""
+    legibility: LegibilityBoard | None = None
+    """What a reader sees, where that was judged."""
 
 
 def evaluate_pairs(
@@ -82,16 +91,31 @@ def evaluate_pairs(
     return Evaluation(scores, make_tables(scores, split), own + peers, sources, weights)
 
 
+def judge_legibility(
+    evaluation: Evaluation,
+    pairs: Sequence[Pair],
+    published: Sequence[Published],
+    methods: Sequence[str],
+    device: Device,
+    precision: str,
+    progress: Progress,
+) -> Evaluation:
+    """The evaluation with what a reader sees of these of its pairs, and the ranks of that."""
+    board = judge_pairs(pairs, published, methods, device, precision, progress)
+    return replace(evaluation, legibility=board, tables=with_ranks(evaluation.tables, board))
+
+
 def write_evaluation(
     evaluation: Evaluation, folder: Path, title: str, described: dict[str, Any]
 ) -> None:
     """Write pairs.csv, leaderboard.json and report.html into a folder, made if need be.
 
+    Where legibility was judged, also legibility.json, lesions.csv and pictures.csv.
     `described` says what was compared (manifest, split, device, precision); it goes into the JSON
     and, as sentences, into the page.
     """
     from MedFusionLib.evaluation.reports.report_html import leaderboard_page
-    from MedFusionLib.outputs import write_text
+    from MedFusionLib.outputs import together, write_text
 
     summary = {
         "version": __version__,
@@ -104,10 +128,31 @@ def write_evaluation(
     lines += [
         f"Weights of {name}: SHA-256 {sha}." for name, sha in evaluation.weights.items() if sha
     ]
+    board, seen = evaluation.legibility, None
+    if board is not None:
+        described = {**described, "sample": _sample(board)}
+        seen = board_as_json(board, described)
     page = leaderboard_page(
-        title, lines, evaluation.tables, evaluation.scores, evaluation.scored, evaluation.sources
+        title,
+        lines,
+        evaluation.tables,
+        evaluation.scores,
+        evaluation.scored,
+        evaluation.sources,
+        seen,
     )
-    folder.mkdir(exist_ok=True)
-    write_text(folder / "pairs.csv", evaluation.scores.to_csv(index=False, lineterminator="\n"))
-    write_text(folder / "leaderboard.json", json.dumps(summary, indent=1, allow_nan=False) + "\n")
-    write_text(folder / "report.html", page)
+    scores = evaluation.scores.to_csv(index=False, lineterminator="\n")
+    with together() as outputs:
+        partial = outputs.files_into(folder)
+        if board is not None:
+            write_board(board, partial, described)
+        write_text(partial / "pairs.csv", scores)
+        write_text(
+            partial / "leaderboard.json", json.dumps(summary, indent=1, allow_nan=False) + "\n"
+        )
+        write_text(partial / "report.html", page)
+
+
+def _sample(board: LegibilityBoard) -> str:
+    counts = [f"{table.pairs} of {table.set_name}" for table in board.tables if not table.published]
+    return f"pairs judged: {', '.join(counts)}"

@@ -19,6 +19,8 @@ COLUMNS = (*METRIC_NAMES, *SIDE_MEASURES)
 BOOTSTRAP_SAMPLES = 2000
 BOOTSTRAP_SEED = 20240601
 OWN, PUBLISHED = "ours", "published"
+RANKS = ("mean_rank", "legibility_rank")
+"""Columns of a table before its metrics; the second is there where legibility was judged."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,11 @@ class Table:
     rows: pd.DataFrame
     published: tuple[str, ...] = ()
     """Methods whose images others published; the rest were run here."""
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """What is shown of `rows`, in order."""
+        return (*(name for name in RANKS if name in self.rows), *COLUMNS)
 
     @property
     def caption(self) -> str:
@@ -123,7 +130,7 @@ def bootstrap_intervals(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     if len(patients) < 2:
         empty = pd.DataFrame(math.nan, index=methods, columns=METRIC_NAMES)
         return empty, empty.copy()
-    weights = _patient_draws(len(patients))
+    weights = patient_draws(len(patients))
     low, high = {}, {}
     for method, of_method in scores.groupby("method", sort=False):
         grouped = of_method.groupby("patient")[list(METRIC_NAMES)]
@@ -135,7 +142,7 @@ def bootstrap_intervals(scores: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     return _by_method(low), _by_method(high)
 
 
-def _patient_draws(patients: int) -> np.ndarray:
+def patient_draws(patients: int) -> np.ndarray:
     """(samples, patients): how often each patient was drawn."""
     generator = np.random.default_rng(BOOTSTRAP_SEED)
     return generator.multinomial(patients, np.full(patients, 1 / patients), BOOTSTRAP_SAMPLES)

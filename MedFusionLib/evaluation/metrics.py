@@ -25,6 +25,9 @@ DEFINITION_SET = "A (DM-FNet evaluator: MI in nats, VIF and SSIM as sums over th
 
 GREY_LEVELS = 256
 SSIM_WINDOW = 7
+FLOAT_RANGE = 2.0
+"""The data range of SSIM that scikit-image took for floats, from -1 to 1, and many published tables
+with it though their grey values run to 255."""
 VIF_WINDOWS = (17, 9, 5, 3)
 VIF_SMALLEST_SIDE = 41  # below this the fourth scale has no pixel left that the window covers
 VIF_NOISE_VARIANCE = 2.0
@@ -122,15 +125,19 @@ def peak_signal_to_noise_ratio(fused: Tensor, reference: Tensor, other: Tensor) 
     return 10 * torch.log10(peak.square() / mean_squared_error(fused, reference, other))
 
 
-def structural_similarity(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+def structural_similarity(
+    fused: Tensor, reference: Tensor, other: Tensor, data_range: float = 255.0
+) -> Tensor:
     """SSIM = SSIM(F, A) + SSIM(F, B), the sum and not the mean.
 
-    7x7 uniform window, sample covariance, K1 = 0.01, K2 = 0.03, data range 255, averaged over the
-    pixels whose window lies inside the slice; nan for slices smaller than the window. Range -2..2,
-    higher is better. Wang et al., IEEE Trans. Image Process. 13 (2004) 600. CAN BE RAISED BY
-    COPYING one source: that half of the sum is then at its maximum.
+    7x7 uniform window, sample covariance, K1 = 0.01, K2 = 0.03, averaged over the pixels whose
+    window lies inside the slice; nan for slices smaller than the window. Range -2..2, higher is
+    better. Wang et al., IEEE Trans. Image Process. 13 (2004) 600. CAN BE RAISED BY COPYING one
+    source: that half of the sum is then at its maximum.
     """
-    return _structural_similarity(fused, reference) + _structural_similarity(fused, other)
+    return _structural_similarity(fused, reference, data_range) + _structural_similarity(
+        fused, other, data_range
+    )
 
 
 def visual_information_fidelity(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
@@ -282,7 +289,7 @@ def _correlation(first: Tensor, second: Tensor) -> Tensor:
     return (first * second).sum(dim=1) / norms
 
 
-def _structural_similarity(first: Tensor, second: Tensor) -> Tensor:
+def _structural_similarity(first: Tensor, second: Tensor, data_range: float) -> Tensor:
     if min(first.shape[-2:]) < SSIM_WINDOW:
         return torch.full((first.shape[0],), math.nan, dtype=first.dtype, device=first.device)
     pixels = SSIM_WINDOW**2
@@ -291,7 +298,7 @@ def _structural_similarity(first: Tensor, second: Tensor) -> Tensor:
     variance_first = unbiased * (_window_mean(first.square()) - mean_first.square())
     variance_second = unbiased * (_window_mean(second.square()) - mean_second.square())
     covariance = unbiased * (_window_mean(first * second) - mean_first * mean_second)
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean_first * mean_second + c1) / (
         mean_first.square() + mean_second.square() + c1
     )

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.tables import read_rows
 
 PAIR_COLUMNS = ("pair_id", "set", "patient", "split", "mri", "other")
 PUBLISHED_COLUMNS = ("method", "set", "pair_id", "result")
@@ -51,7 +51,7 @@ def read_pairs(manifest: Path, split: str) -> list[Pair]:
     relative to it) and, if there, slice. Raises `InputError` for a table without them and for a
     split without pairs.
     """
-    rows = _rows(manifest, PAIR_COLUMNS)
+    rows = read_rows(manifest, PAIR_COLUMNS)
     chosen = [row for row in rows if split in (ALL_SPLITS, row["split"])]
     if not chosen:
         known = ", ".join([*sorted({row["split"] for row in rows}), ALL_SPLITS])
@@ -84,12 +84,25 @@ def of_sets(pairs: Sequence[Pair], wanted: str) -> list[Pair]:
     return [pair for pair in pairs if pair.set_name in names]
 
 
+def sampled(pairs: Sequence[Pair], of_each_set: int | None) -> list[Pair]:
+    """Evenly spaced pairs of each set, in their order; all with None."""
+    if of_each_set is None:
+        return list(pairs)
+    chosen: list[Pair] = []
+    for name in dict.fromkeys(pair.set_name for pair in pairs):
+        here = [pair for pair in pairs if pair.set_name == name]
+        last, count = len(here) - 1, min(of_each_set, len(here))
+        places = [round(place * last / max(count - 1, 1)) for place in range(count)]
+        chosen += [here[place] for place in places]
+    return chosen
+
+
 def read_published(folder: Path, pairs: Iterable[Pair]) -> list[Published]:
     """Published images of these pairs, from FOLDER/mapping.csv (method, set, pair_id, result)."""
     known = {pair.key for pair in pairs}
     published = [
         Published(row["method"], (row["set"], row["pair_id"]), folder / row["result"])
-        for row in _rows(folder / "mapping.csv", PUBLISHED_COLUMNS)
+        for row in read_rows(folder / "mapping.csv", PUBLISHED_COLUMNS)
     ]
     return [result for result in published if result.key in known]
 
@@ -140,16 +153,3 @@ def _images(folder: Path) -> dict[str, Path]:
                 raise InputError(f"'{folder}' has two images named '{path.stem}'. Remove one.")
             found[path.stem] = path
     return found
-
-
-def _rows(table: Path, columns: Sequence[str]) -> list[dict[str, str]]:
-    try:
-        with table.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file)
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"'{table}' cannot be read as a CSV table. Check the path.") from error
-    missing = [column for column in columns if column not in (reader.fieldnames or ())]
-    if missing:
-        raise InputError(f"The table '{table}' lacks the columns {', '.join(missing)}.")
-    return rows

@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from MedFusionLib.evaluation.leaderboard import RANKS
+from MedFusionLib.evaluation.legibility.page import results_section
 from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.misalignment import AS_GIVEN, MEASURES, TRUE_PLACE
 from MedFusionLib.evaluation.reports.report_html import MARKS, NOTES
@@ -25,7 +27,7 @@ from MedFusionLib.outputs import write_text
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LEADERBOARD, BENCHMARK = "leaderboard.json", "benchmark.json"
-MISALIGNMENT = "misalignment.json"
+MISALIGNMENT, LEGIBILITY = "misalignment.json", "legibility.json"
 JUDGED = {TRUE_PLACE: "in their true place", AS_GIVEN: "as they were given"}
 INTRODUCTION = """# Results
 
@@ -38,15 +40,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Measure anew if asked, then write the page."""
     parser = argparse.ArgumentParser(description="Write docs/RESULTS.md.")
     parser.add_argument("--shared", type=Path, help="Measure anew on the data in this folder.")
+    parser.add_argument(
+        "--sample", type=int, help="Pairs of each set to judge legibility on; without it, all."
+    )
     parser.add_argument("--docs", type=Path, default=DOCS, help="Folder of RESULTS.md.")
     wanted = parser.parse_args(arguments)
     results = wanted.docs / "results"
     if wanted.shared is not None:
         results.mkdir(parents=True, exist_ok=True)
-        measure_again(wanted.shared, results)
+        measure_again(wanted.shared, results, wanted.sample)
     board, speed = _read(results / LEADERBOARD), _read(results / BENCHMARK)
-    moved = results / MISALIGNMENT
-    page = results_page(board, speed, _read(moved) if moved.is_file() else None)
+    moved, seen = (_read_if_there(results / name) for name in (MISALIGNMENT, LEGIBILITY))
+    page = results_page(board, speed, moved, seen)
     write_text(wanted.docs / "RESULTS.md", page)
 
 
@@ -54,15 +59,24 @@ def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8"))
 
 
-def measure_again(shared: Path, results: Path) -> None:
-    """Run `medfusion evaluate` and `misalignment` on the split dev and `benchmark`, all methods."""
+def _read_if_there(file: Path) -> dict[str, Any] | None:
+    return _read(file) if file.is_file() else None
+
+
+def measure_again(shared: Path, results: Path, sample: int | None = None) -> None:
+    """Run `medfusion evaluate` and `misalignment` on the split dev and `benchmark`, all methods.
+
+    `sample`: how many pairs of each set legibility is judged on, or all.
+    """
     data = shared / "data"
     command = [sys.executable, "-m", "MedFusionLib.cli"]
     with tempfile.TemporaryDirectory() as folder:
         board = [*command, "evaluate", "--pairs", str(data / "harvard/manifest.csv")]
         board += ["--published", str(data / "peer_results"), "--split", "dev", "-o", folder]
+        board += ["--legibility", *([] if sample is None else ["--sample", str(sample)])]
         subprocess.run(board, check=True)
-        shutil.copyfile(Path(folder) / LEADERBOARD, results / LEADERBOARD)
+        for name in (LEADERBOARD, LEGIBILITY):
+            shutil.copyfile(Path(folder) / name, results / name)
     speed = [*command, "benchmark", "--paper", "--volume", "512x512x300", "--startup", "--cluster"]
     subprocess.run([*speed, "--json", str(results / BENCHMARK)], check=True)
     study = [*command, "misalignment", "--pairs", str(data / "harvard/manifest.csv")]
@@ -70,9 +84,12 @@ def measure_again(shared: Path, results: Path) -> None:
 
 
 def results_page(
-    board: dict[str, Any], speed: dict[str, Any], misaligned: dict[str, Any] | None = None
+    board: dict[str, Any],
+    speed: dict[str, Any],
+    misaligned: dict[str, Any] | None = None,
+    seen: dict[str, Any] | None = None,
 ) -> str:
-    """The page as Markdown; without a study of misalignments, without its section."""
+    """The page as Markdown; without figures of legibility or misalignments, without the section."""
     weights = [
         f"- {method}: weights with SHA-256 `{sha}`"
         for method, sha in board["weights_sha256"].items()
@@ -80,7 +97,8 @@ def results_page(
     ]
     return "\n".join(
         [
-            INTRODUCTION + "## Leader board",
+            INTRODUCTION + ("" if seen is None else results_section(seen)),
+            "## Leader board",
             f"\nMedFusion {board['version']}, {board['device']}, {board['precision']}.\n",
             *weights,
             "",
@@ -98,10 +116,12 @@ def _table(table: dict[str, Any]) -> str:
         f"{table['pairs']} pairs of {count} patient{'s' * (count != 1)}, split {table['split']}, "
         f"definition set {table['definition_set']}."
     )
-    names = ("mean_rank", *METRIC_CARDS, *SIDE_MEASURES)
-    headings = ["method", "mean rank", *map(_heading, METRIC_CARDS)]
+    ranks = [name for name in RANKS if name in table["rows"][0]]
+    names = (*ranks, *METRIC_CARDS, *SIDE_MEASURES)
+    headings = ["method", *(name.replace("_", " ") for name in ranks)]
+    headings += map(_heading, METRIC_CARDS)
     headings += [f"{name.replace('_', ' ')} {arrow}" for name, arrow in SIDE_MEASURES.items()]
-    rows = [[_method(row), *(number(row[name]) for name in names)] for row in table["rows"]]
+    rows = [[_method(row), *(number(row.get(name)) for name in names)] for row in table["rows"]]
     return f"### {table['title']}\n\n{caption}\n\n{markdown(headings, rows)}\n{_intervals(table)}"
 
 

@@ -27,6 +27,7 @@ SIDE_MEASURES = {
     "background_leak": "↓",
     "hue_error": "↓",
     "entropy_inside_head": "↑",
+    "SSIM_range_2": "↑",
 }
 """Beside the metrics in every table, outside the mean rank, with the better direction."""
 Progress = Callable[[int, int, str], None]
@@ -126,14 +127,17 @@ def score(fused: np.ndarray, picture: np.ndarray, sources: Sources) -> dict[str,
 
     ``fused``: its grey values, uint8 (H, W); ``picture``: as it is shown, grey or RGB.
     """
-    stacks = [
+    fused_stack, reference, other = (
         torch.from_numpy(image).double()[None]
         for image in (fused, sources.reference, grey(sources.other))
-    ]
+    )
+    stacks = fused_stack, reference, other
     values = {name: float(value) for name, value in metrics.all_metrics(*stacks).items()}
     values["invented_edges"] = volume_measures.invented_edges(*stacks)
     values["background_leak"] = volume_measures.background_leak(*stacks)
     values["entropy_inside_head"] = volume_measures.entropy_inside_head(*stacks)
+    similarity = metrics.structural_similarity(*stacks, data_range=metrics.FLOAT_RANGE)
+    values["SSIM_range_2"] = float(similarity)
     values["hue_error"] = math.nan
     if picture.ndim == 3 and sources.other.ndim == 3:
         values["hue_error"] = volume_measures.hue_error(

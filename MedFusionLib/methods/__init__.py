@@ -7,8 +7,9 @@ A new method is one module (or package) with ``create(device, **options)`` and o
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from MedFusionLib.computing.slice_fusion import FusionMethod
 from MedFusionLib.errors import UnknownMethodError
@@ -81,11 +82,21 @@ _CARDS = (
         module="MedFusionLib.methods.guided_filter",
     ),
     MethodCard(
+        name="additive",
+        kind="classical",
+        summary="Sum of both sources' detail over what is smooth in either: keeps most lesions.",
+        modalities=ALL_MODALITIES,
+        parameters=0,
+        licence="Apache-2.0",
+        paper="-",
+        module="MedFusionLib.methods.additive",
+    ),
+    MethodCard(
         name="asfe",
         kind="learned",
-        summary="Network that weighs both sources' detail over the brighter one, pixel by pixel.",
+        summary="Network that weighs both sources' bands of detail, trained to show lesions.",
         modalities=ALL_MODALITIES,
-        parameters=883_563,
+        parameters=1_095_255,
         licence="Apache-2.0",
         paper="Gu et al., Biomed. Signal Process. Control 96:106478, 2024",
         module="MedFusionLib.methods.asfe",
@@ -96,7 +107,7 @@ _CARDS = (
         kind="learned",
         summary="DM-FNet: attention over the features of a denoising diffusion network.",
         modalities=ALL_MODALITIES,
-        parameters=875_733,
+        parameters=883_811,
         licence="Apache-2.0",
         paper="He et al., IEEE Trans. Multimedia, 2025, arXiv 2506.15218",
         module="MedFusionLib.methods.dmfnet",
@@ -105,9 +116,9 @@ _CARDS = (
     MethodCard(
         name="live",
         kind="learned",
-        summary="Small network that has learned from asfe: for live preview and without a GPU.",
+        summary="Small network trained as asfe is: for live preview and without a GPU.",
         modalities=ALL_MODALITIES,
-        parameters=93_420,
+        parameters=94_939,
         licence="Apache-2.0",
         paper="-",
         module="MedFusionLib.methods.live",
@@ -116,7 +127,8 @@ _CARDS = (
 )
 
 DEFAULT_METHOD = "asfe"
-"""What runs when the user names no method."""
+"""What runs when the user names no method: of all, the one that shows most of a lesion where it
+shows least (set, source, sign and size), and then the one with the best scores."""
 
 PREVIEW_METHOD = "live"
 """What a live preview shows in place of a method that is too slow to follow the user."""
@@ -142,11 +154,23 @@ def create_method(name: str, device: str | torch.device = "cpu", **options: Any)
     import torch
 
     card = method_card(name)
-    try:
-        return importlib.import_module(card.module).create(torch.device(device), **options)
-    except TypeError as error:
-        if "unexpected keyword argument" not in str(error):
-            raise
+    create = importlib.import_module(card.module).create
+    for option, value in options.items():
+        _refuse_bad_option(name, create, option, value)
+    return create(torch.device(device), **options)
+
+
+def _refuse_bad_option(method: str, create: Callable[..., Any], option: str, value: Any) -> None:
+    """Raise ``ValueError`` for an option that a method lacks, and for a value of another type."""
+    types = get_type_hints(create)
+    known = [name for name in types if name not in ("device", "return")]
+    if option not in known:
         raise ValueError(
-            f"The method '{name}' does not have one of the options {sorted(options)}: {error}."
-        ) from error
+            f"The method '{method}' does not have one of the options ['{option}']. It has "
+            f"{', '.join(known) or 'none'}."
+        )
+    allowed = get_args(types[option]) or (types[option],)
+    # True is an int to Python, and to nobody else.
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
+        kind = "a whole number" if int in allowed else "text"
+        raise ValueError(f"The option '{option}' of '{method}' is {kind}, not {value!r}.")

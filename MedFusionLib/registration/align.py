@@ -35,6 +35,7 @@ from MedFusionLib.registration.search import (
     never,
     one_thread_each,
 )
+from MedFusionLib.registration.transform_checks import refuse_bad_transform
 from MedFusionLib.registration.transforms import inverse, matrix_of, with_freedom
 from MedFusionLib.registration.turns import Turned, look_all_around
 from MedFusionLib.volumes.identity import refuse_two_patients
@@ -161,8 +162,8 @@ def _check_arguments(kind: str, initial: SimpleITK.Transform | None) -> None:
             "The initial transform bends space, and a registration can start from a rigid or "
             "affine one only. Give a linear transform."
         )
-    if initial is not None and abs(np.linalg.det(matrix_of(initial)[:3, :3])) < 1e-3:
-        raise InputError("The initial transform squeezes space flat. Give another transform.")
+    if initial is not None:
+        refuse_bad_transform(initial, "The initial transform")
 
 
 def _search(heads: tuple[Head, Head], seed: int, steps: _Steps) -> SimpleITK.Transform:

@@ -23,6 +23,8 @@ CLIPPED_PERCENT = 0.5
 HOUNSFIELD_SOFT_TO_BONE = (-200.0, 1500.0)
 SMALLEST_HEAD_LITRES = 0.05
 SURFACE_POINTS = 300
+FEWEST_VOXELS = 4
+"""Along each axis, for the recursive filters that smooth an image."""
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,14 @@ def see_head(volume: Volume, role: str) -> Head:
     """The volume's image, head mask and centre.
 
     Raises ``InputError`` where there is nothing to register: a constant volume, no finite value,
-    or no connected object of 0.05 litres.
+    fewer than 4 voxels along an axis, or no connected object of 0.05 litres.
     """
+    if min(volume.grid_shape) < FEWEST_VOXELS:
+        size = "×".join(str(length) for length in volume.grid_shape)
+        raise InputError(
+            f"The {role} volume has too few voxels to be aligned ({size}). Lay it by its position "
+            "(--alignment resample) or by a transform."
+        )
     image = _scalar_image(volume, role)
     mask = head_mask(image)
     shape = SimpleITK.LabelShapeStatisticsImageFilter()

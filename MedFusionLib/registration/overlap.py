@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import shutil
+import tempfile
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from MedFusionLib.errors import GeometryError, InputError
+from MedFusionLib.volumes.hushed import hushed
 from MedFusionLib.volumes.volume import Volume, same_grid, to_image
 
 if TYPE_CHECKING:
@@ -21,6 +25,8 @@ SAME_GRID = "same grid"
 OTHER_GRID = "same space, other grid"
 DIFFERENT_FRAMES = "different frames of reference"
 NO_OVERLAP = "no overlap"
+MORE_THAN_ONE = "more than one transform"
+"""What ITK warns of where it reads the first transform of a file and passes over the others."""
 
 
 @dataclass(frozen=True)
@@ -164,15 +170,47 @@ def _identical_geometry(one: Volume, two: Volume) -> bool:
     )
 
 
-def read_transform(path: str | os.PathLike[str]) -> SimpleITK.Transform:
-    """Read a transform (.tfm, .txt, .h5, .mat) that maps reference space to other space (LPS)."""
+def _read_by_ending(path: Path) -> SimpleITK.Transform:
+    """ITK knows transform files by endings in lower case."""
     import SimpleITK
 
+    if path.suffix.islower():
+        return SimpleITK.ReadTransform(str(path))
+    with tempfile.TemporaryDirectory(prefix="medfusion-") as folder:
+        copy = Path(folder) / f"transform{path.suffix.lower()}"
+        shutil.copyfile(path, copy)
+        return SimpleITK.ReadTransform(str(copy))
+
+
+def read_transform(path: str | os.PathLike[str]) -> SimpleITK.Transform:
+    """Read a transform (.tfm, .txt, .h5, .mat) that maps reference space to other space (LPS).
+
+    Raises ``InputError`` for a file that is none, is cut off or holds several, and for a transform
+    that cannot lay one head on another (see ``refuse_bad_transform``).
+    """
+    import SimpleITK
+
+    from MedFusionLib.registration.transform_checks import refuse_bad_transform
+
+    if os.path.isdir(path):
+        raise InputError(f"'{path}' is a folder. Give the name of a transform file.")
     if not os.path.isfile(path):
         raise InputError(f"There is no transform file '{path}'. Check the path.")
     try:
-        return SimpleITK.ReadTransform(os.fspath(path))
+        with hushed() as printed:
+            SimpleITK.ProcessObject.SetGlobalWarningDisplay(True)
+            transform = _read_by_ending(Path(path))
+            holds_several = MORE_THAN_ONE in printed()
     except RuntimeError as error:
         raise InputError(
-            f"'{path}' is not a transform that ITK reads (.tfm, .txt, .h5, .mat)."
+            f"'{path}' is not a transform that ITK reads (.tfm, .txt, .h5, .mat), or is truncated."
         ) from error
+    finally:
+        SimpleITK.ProcessObject.SetGlobalWarningDisplay(False)
+    if holds_several:
+        raise InputError(
+            f"'{path}' holds several transforms. Save the one that is meant, or all as one "
+            "composite transform."
+        )
+    refuse_bad_transform(transform, f"The transform '{os.path.basename(path)}'")
+    return transform

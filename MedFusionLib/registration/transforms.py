@@ -13,7 +13,8 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.outputs import refuse_unwritable_folder, written_whole
+from MedFusionLib.outputs import refuse_unwritable_file, written_whole
+from MedFusionLib.volumes.hushed import hushed
 
 TRANSFORM_SUFFIXES = (".tfm", ".h5")
 
@@ -96,15 +97,25 @@ def check_transform_path(path: str | os.PathLike[str]) -> Path:
     place = Path(path)
     if place.suffix.lower() not in TRANSFORM_SUFFIXES:
         raise InputError(f"'{place.name}' is no transform format. End it with .tfm or .h5.")
-    refuse_unwritable_folder(place.parent)
+    refuse_unwritable_file(place)
     return place
 
 
 def write_transform(transform: SimpleITK.Transform, path: str | os.PathLike[str]) -> None:
-    """Write .tfm or .h5, whole or not at all; Slicer and ITK read both.
+    """Write .tfm or .h5, whole or not at all, and see that it reads back; Slicer reads both.
 
-    ``MedFusionLib.registration.overlap.read_transform`` reads it back.
+    ``MedFusionLib.registration.overlap.read_transform`` reads it, too.
     """
     place = check_transform_path(path)
     with written_whole(place) as partial:
-        SimpleITK.WriteTransform(transform, str(partial))
+        # ITK knows its formats by endings in lower case.
+        plain = partial.with_name("transform" + place.suffix.lower())
+        try:
+            with hushed():
+                SimpleITK.WriteTransform(transform, str(plain))
+                again = SimpleITK.ReadTransform(str(plain))
+        except RuntimeError as error:
+            raise InputError(f"'{place.name}' could not be written. Is the disk full?") from error
+        if not np.allclose(matrix_of(again), matrix_of(transform), rtol=0, atol=1e-6):
+            raise InputError(f"'{place.name}' could not be written: what was read back differs.")
+        plain.replace(partial)

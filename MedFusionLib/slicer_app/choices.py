@@ -97,9 +97,9 @@ class Colour(Enum):
 def _windowLabels() -> dict[Window, str]:
     return {
         Window.AUTOMATIC: _("Automatic for the modality"),
-        Window.DISPLAYED: _("As displayed in the slice views"),
-        Window.BRAIN: _("CT brain (level 40, width 80 HU)"),
-        Window.BONE: _("CT bone (level 400, width 2000 HU)"),
+        Window.DISPLAYED: _("As displayed"),
+        Window.BRAIN: _("CT brain (L 40, W 80 HU)"),
+        Window.BONE: _("CT bone (L 400, W 2000 HU)"),
         Window.FULL: _("Full range"),
         Window.PERCENTILE: _("Percentiles inside the head"),
         Window.MAXIMUM: _("Zero to maximum"),
@@ -111,8 +111,8 @@ def _windowLabels() -> dict[Window, str]:
 @cache
 def _alignmentChoiceLabels() -> dict[AlignmentChoice, str]:
     return {
-        AlignmentChoice.RESAMPLE: _("Resample only: the positions are right"),
-        AlignmentChoice.NONE: _("None: both volumes are on one grid"),
+        AlignmentChoice.RESAMPLE: _("Positions are right: resample"),
+        AlignmentChoice.NONE: _("None: both on one grid"),
         AlignmentChoice.RIGID: _("Rigid registration"),
         AlignmentChoice.AFFINE: _("Affine registration"),
         AlignmentChoice.TRANSFORM: _("Existing transform"),
@@ -131,7 +131,7 @@ def _planeLabels() -> dict[Plane, str]:
 @cache
 def _colourLabels() -> dict[Colour, str]:
     return {
-        Colour.AUTOMATIC: _("Automatic: PET and SPECT in color"),
+        Colour.AUTOMATIC: _("Automatic for the modality"),
         Colour.GREY: _("Grayscale"),
         Colour.RAINFOREST: _("Color: rainforest"),
         Colour.HOT: _("Color: hot"),

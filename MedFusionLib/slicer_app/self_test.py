@@ -14,7 +14,8 @@ import qt
 import slicer
 import vtk
 
-from MedFusionLib.errors import Cancelled
+from MedFusionLib.errors import Cancelled, InputError
+from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.icons import SLICER_ICONS
 from MedFusionLib.slicer_app.panel.panel import SELECTORS
 from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
@@ -152,7 +153,101 @@ def stoppedProcess(case, logic) -> None:
     case.assertFalse(folder.exists())
 
 
+def deletedNodesLeaveNothingChosen(case, logic) -> None:
+    """A deleted volume leaves none chosen in its place, and no other volume is written to."""
+    widget, parameters, bystander = _chosenPair()
+    _apply(case, widget)
+    fused, values = parameters.outputVolume, slicer.util.arrayFromVolume(bystander).copy()
+    case.assertIs(widget.ui.outputSelector.currentNode(), fused)
+    slicer.mrmlScene.RemoveNode(fused)
+    case.assertIsNone(parameters.outputVolume)
+    case.assertIsNone(widget.ui.outputSelector.currentNode())
+    fields = {"otherVolume": "otherSelector", "referenceVolume": "referenceSelector"}
+    for field, selector in fields.items():
+        slicer.mrmlScene.RemoveNode(getattr(parameters, field))
+        case.assertIsNone(getattr(parameters, field), field)
+        case.assertIsNone(getattr(widget.ui, selector).currentNode(), selector)
+        case.assertFalse(widget.ui.applyButton.enabled)
+    slicer.util.selectModule("Data")
+    slicer.util.selectModule("MedFusion")
+    case.assertIsNone(widget.logic.getParameterNode().referenceVolume)
+    case.assertTrue(np.array_equal(slicer.util.arrayFromVolume(bystander), values))
+
+
+def anotherInputMakesANewVolume(case, logic) -> None:
+    """Another patient's fusion never goes into the volume of the one before."""
+    widget, parameters, bystander = _chosenPair()
+    _apply(case, widget)
+    first, name = parameters.outputVolume, parameters.outputVolume.GetName()
+    parameters.referenceVolume = bystander
+    case.assertIsNone(parameters.outputVolume)
+    _apply(case, widget)
+    case.assertIsNot(parameters.outputVolume, first)
+    case.assertEqual(first.GetName(), name)
+    case.assertIn(bystander.GetName(), parameters.outputVolume.GetName())
+
+
+def deletedPointerStopsNavigation(case, logic) -> None:
+    """A deleted pointer is followed no more, and no other transform in its place."""
+    widget, parameters, _bystander = _chosenPair()
+    pointer, _other = (
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", name)
+        for name in ("Pointer", "Other")
+    )
+    parameters.pointerTransform = pointer
+    widget.ui.followPointerCheckBox.checked = True
+    slicer.mrmlScene.RemoveNode(pointer)
+    case.assertFalse(widget.ui.followPointerCheckBox.checked)
+    case.assertIsNone(widget.ui.pointerSelector.currentNode())
+    case.assertIn("deleted", widget.ui.distanceLabel.text)
+
+
+def resultComesBeforeItsMeasures(case, logic) -> None:
+    """The fused volume is shown at once; some of its slices are measured afterwards."""
+    widget, parameters, _bystander = _chosenPair()
+    _apply(case, widget)
+    case.assertIn(parameters.outputVolume.GetName(), widget.ui.resultLabel.text)
+    case.assertFalse(widget.ui.showPlotButton.enabled)
+    _wait(case, lambda: widget.ui.showPlotButton.enabled)
+    case.assertIn("Measured on", widget.ui.qualityLabel.text)
+
+
+def headsApartAreTold(case, logic) -> None:
+    """The sample pair, which is filed displaced, is told to lie apart; one click registers it, and
+    one more uses the found transform."""
+    widget, parameters, _bystander = _chosenPair()
+    _wait(case, lambda: widget.ui.registerButton.visible)
+    widget.ui.registerButton.click()
+    case.assertIs(parameters.alignment, AlignmentChoice.RIGID)
+    _apply(case, widget)
+    case.assertIn("registration", widget.ui.resultLabel.text)
+    widget.ui.useTransformButton.click()
+    case.assertIs(parameters.alignment, AlignmentChoice.TRANSFORM)
+    case.assertTrue(widget.ui.previewButton.enabled)
+    _apply(case, widget)
+    case.assertIn("transform", widget.ui.resultLabel.text)
+
+
+def whatCannotBeFusedIsSaid(case, logic) -> None:
+    """An empty or flat volume disables Apply with its reason; the console gets a sentence."""
+    widget, parameters, bystander = _chosenPair()
+    for arguments in ((None, bystander), (bystander, bystander), ("no such volume", bystander)):
+        with case.assertRaises(InputError):
+            logic.fuse(*arguments)
+    with case.assertRaises(InputError):
+        logic.fuse(parameters.referenceVolume, bystander, colour_map="hot")
+    parameters.otherVolume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    case.assertFalse(widget.ui.applyButton.enabled)
+    case.assertIn("no voxels", widget.ui.warningsLabel.text)
+
+
 TESTS = (
+    deletedNodesLeaveNothingChosen,
+    anotherInputMakesANewVolume,
+    deletedPointerStopsNavigation,
+    resultComesBeforeItsMeasures,
+    headsApartAreTold,
+    whatCannotBeFusedIsSaid,
     wholeWay,
     fusedVolumeSurvivesASavedScene,
     choicesComeBack,
@@ -162,6 +257,26 @@ TESTS = (
     closedScene,
     stoppedProcess,
 )
+
+
+def _chosenPair():
+    """The module with the small pair chosen, its parameter node, and another patient's volume."""
+    slicer.util.selectModule("MedFusion")
+    widget = slicer.util.getModuleWidget("MedFusion")
+    referenceNode, otherNode = _smallPair()
+    bystander = slicer.modules.volumes.logic().CloneVolume(referenceNode, "Next patient MR")
+    widget.initializeParameterNode()
+    parameters = widget.logic.getParameterNode()
+    parameters.referenceVolume, parameters.otherVolume = referenceNode, otherNode
+    parameters.method, parameters.device = FASTEST, "cpu"
+    return widget, parameters, bystander
+
+
+def _apply(case, widget) -> None:
+    case.assertTrue(widget.ui.applyButton.enabled, widget.ui.applyButton.toolTip)
+    widget.ui.applyButton.click()
+    _wait(case, lambda: not widget.panel.run.running)
+    case.assertIn("Done in", widget.ui.progressLabel.text)
 
 
 def _smallPair():

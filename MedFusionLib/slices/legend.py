@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from MedFusionLib.slices.colour import COLOUR_MAPS, apply_colour_map
+from MedFusionLib.slices.colour import apply_colour_map
 from MedFusionLib.slices.intensity import Window
 from MedFusionLib.volumes.volume import Volume
 
@@ -40,7 +40,7 @@ class Legend:
 def legend_of(report: Mapping[str, Any]) -> Legend | None:
     """The legend of a `FusionResult.report`; None for grey, and for a volume in its own colours,
     whose scale nobody knows."""
-    if report["colour"] not in COLOUR_MAPS:
+    if report["colour"] in ("grey", "own"):
         return None
     other = report["other"]
     window = Window(**other["window"])

@@ -10,13 +10,11 @@ import torch
 from torch import Tensor
 
 from MedFusionLib.training import losses
+from MedFusionLib.training.legibility import LegibleLoss, ScoreLoss
 
-EDGE_GAIN = 1.6
+EDGE_GAIN = 1.2
 """How much steeper than the stronger source's the fused edges should be: detail of two images in
 one needs a little more contrast, and pyramids give it too."""
-
-Loss = Callable[[Tensor, Tensor, Tensor], dict[str, Tensor]]
-"""Fused, reference, other to weighted scalar terms; their sum is minimised."""
 
 
 def paper_loss(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
@@ -53,17 +51,17 @@ def structure_tensor(images: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class FaithfulLoss:
-    """Keep the brighter value, the stronger edge, and what the scores of fused images measure.
+    """Keep the stronger edge and what the scores of fused images measure.
 
     ``weights`` names the terms that are used; a term without a weight costs nothing.
     """
 
     weights: Mapping[str, float] = field(
         default_factory=lambda: {
-            "intensity": 4.0,
-            "gradient": 20.0,
+            "intensity": 1.0,
+            "gradient": 10.0,
             "similarity": 2.5,
-            "edges": 8.0,
+            "edges": 12.0,
             "information": 1.5,
             "differences": 0.6,
         }
@@ -99,4 +97,8 @@ TERMS: dict[str, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     ),
 }
 
-LOSSES: dict[str, Loss] = {"paper": paper_loss, "faithful": FaithfulLoss()}
+LOSSES: dict[str, Callable[[float], ScoreLoss | LegibleLoss]] = {
+    "paper": lambda legibility: ScoreLoss(paper_loss),
+    "legible": lambda legibility: LegibleLoss(FaithfulLoss(), legibility),
+}
+"""Of the weight of what a reader must see beside the scores; the paper's loss has no such part."""

@@ -41,7 +41,7 @@ def train_asfe(
     begin(settings, folder, resume)
     module = ASFETraining(
         _first_network(settings, architecture),
-        loss,
+        loss(settings.legibility),
         Augmentation(crop=settings.crop),
         settings.learning_rate,
         settings.epochs * settings.steps,

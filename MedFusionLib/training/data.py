@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, WeightedRandomSampler
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.tables import read_rows
 
 COLUMNS = ("pair_id", "set", "patient", "split", "mri", "other")
 SPLITS = ("train", "dev")
@@ -64,17 +65,16 @@ def read_manifest(folder: Path) -> pd.DataFrame:
     path = folder / "manifest.csv"
     if not path.is_file():
         raise InputError(f"{folder} has no manifest.csv. Give the folder that holds the pairs.")
-    table = pd.read_csv(path, dtype=str)
-    missing = [column for column in COLUMNS if column not in table]
-    if missing:
-        raise InputError(f"{path} lacks the columns {', '.join(missing)}.")
-    return table
+    return pd.DataFrame(read_rows(path, COLUMNS), dtype=str)
 
 
 def read_luminance(path: Path) -> np.ndarray:
     """Grey image, or Y of a colour image (ITU-R BT.601, full range), uint8 (H, W)."""
-    with Image.open(path) as image:
-        return np.asarray(image.convert("L"))
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("L"))
+    except OSError as error:
+        raise InputError(f"'{path}' cannot be read as an image. Is it there, and whole?") from error
 
 
 class PairDataset(Dataset[tuple[Tensor, Tensor]]):

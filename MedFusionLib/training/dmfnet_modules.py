@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from MedFusionLib.methods.dmfnet.config import DMFNetConfig, initialise
 from MedFusionLib.methods.dmfnet.diffusion import CleanImageTarget, Diffusion, make_schedule
@@ -12,10 +12,11 @@ from MedFusionLib.methods.dmfnet.losses import denoising_loss
 from MedFusionLib.methods.dmfnet.method import channels_last, noisy_passes, split_passes
 from MedFusionLib.methods.dmfnet.noise import Source
 from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
-from MedFusionLib.training.asfe_losses import Loss
+from MedFusionLib.methods.weighted_bands import WeightedBands, start_maps
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.dmfnet_denoising import STAGE_ONE_SCHEDULE, denoising_errors
-from MedFusionLib.training.logged import log_fidelity, logged_total
+from MedFusionLib.training.legible_module import FuserLoss
+from MedFusionLib.training.logged import log_dev_score, logged_total
 from MedFusionLib.training.rates import ScheduledTraining
 
 Batch = tuple[Tensor, Tensor]
@@ -85,7 +86,7 @@ class FusionTraining(ScheduledTraining):
         config: DMFNetConfig,
         unet: NoiseConditionedUNet,
         head: FusionHead,
-        loss: Loss,
+        loss: FuserLoss,
         augmentation: Augmentation,
         learning_rate: float,
         rate: str,
@@ -106,30 +107,35 @@ class FusionTraining(ScheduledTraining):
         self.unet.eval()
         return self
 
-    def forward(self, reference: Tensor, other: Tensor, generator: torch.Generator) -> Tensor:
+    def uncut(self, reference: Tensor, other: Tensor) -> Tensor:
+        """The fused slices before they are cut to the range that can be shown.
+
+        All slices of a batch get the same noise: one with lesions must differ from the same one
+        without by the lesions alone, as it does when slices of one place are fused.
+        """
+
         def draw_noise(step: int, source: Source) -> tuple[Tensor, Tensor]:
-            noise = torch.randn(reference.shape, generator=generator)
-            return noise, self.schedule.draw_levels(step, len(reference), generator)
+            noise = torch.randn((1, *reference.shape[1:])).expand(reference.shape)
+            level = self.schedule.draw_levels(step, 1, torch.default_generator)
+            return noise, level.expand(len(reference), -1)
 
         time_steps = self.config.time_steps
         noisy, levels = noisy_passes(time_steps, reference, other, draw_noise)
         with torch.no_grad():
             features = self.unet.features(noisy, levels, self.config.feat_scales)
-        head_map = self.head(*split_passes(features, len(time_steps)))
-        return self.output(head_map.float(), reference, other)
+        maps = self.head(*split_passes(features, len(time_steps)))
+        return self.output.uncut(maps.float(), reference, other)
+
+    def cut(self, uncut: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+        return self.output.cut(uncut, reference, other)
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        reference, other = self.augmentation(*batch)
-        fused = self(reference, other, torch.default_generator)
-        # The networks may run in bfloat16, the loss must not: its ratios need the digits.
-        with torch.autocast(self.device.type, enabled=False):
-            terms = self.loss(fused, reference, other)
-        return logged_total(self, terms)
+        return logged_total(self, self.loss(self, *self.augmentation(*batch)))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
-        reference, other = batch
-        generator = torch.Generator().manual_seed(VALIDATION_SEED)
-        log_fidelity(self, self(reference, other, generator), reference, other)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(VALIDATION_SEED)
+            log_dev_score(self, self, *batch, batch_index)
 
 
 def fresh_unet(config: DMFNetConfig) -> NoiseConditionedUNet:
@@ -143,18 +149,18 @@ def fresh_head(config: DMFNetConfig) -> FusionHead:
     """Return an untrained fusion head, fit for the configuration's output convention."""
     head = config.build_head()
     initialise(head)
-    if config.output != "tanh":
-        _start_from_zero(head)
+    output = config.build_output()
+    if isinstance(output, WeightedBands):
+        start_maps(head.image_convolution, output)
+        _make_small(head)
     return head
 
 
-def _start_from_zero(head: FusionHead) -> None:
-    """Begin without any correction: that is already the maximum of the sources.
+def _make_small(head: FusionHead) -> None:
+    """Keep the first steps of Adam from throwing the gains far off.
 
-    The head has no normalisation, and its maps are large at first. Made small, they keep the
-    first steps of Adam from throwing the correction far off.
+    The head has no normalisation, and its maps are large at first.
     """
-    nn.init.zeros_(head.image_convolution.weight)
     with torch.no_grad():
         head.hidden_convolution.weight *= 0.1
         for module in head.modules():

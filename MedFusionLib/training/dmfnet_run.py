@@ -78,7 +78,7 @@ def train_fusion(
         config,
         unet,
         _first_head(settings, config),
-        loss,
+        loss(settings.legibility),
         Augmentation(crop=settings.crop),
         settings.learning_rate,
         settings.rate,

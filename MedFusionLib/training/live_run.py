@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from MedFusionLib.errors import InputError
-from MedFusionLib.methods import create_method, method_card
-from MedFusionLib.methods.live.method import METHOD, save_network
+from MedFusionLib.methods.live.method import METHOD, network_from_state, save_network
+from MedFusionLib.methods.live.network import LiveFusion
+from MedFusionLib.training.asfe_losses import FaithfulLoss
 from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.legibility import LegibleLoss
 from MedFusionLib.training.live_module import LiveTraining, fresh_network
 from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, fit, part_of_state
 from MedFusionLib.training.settings import Hardware, LiveSettings
+from MedFusionLib.weights.files import read_weight_file
 
 
 def train_live(
@@ -18,16 +20,15 @@ def train_live(
 ) -> Path:
     """Train and write ``weights.safetensors`` of the best epoch into ``folder``.
 
-    ``resume`` goes on from the folder's last checkpoint. Raises ``InputError`` for a teacher that
-    has learned nothing, for missing data, and for a folder that holds a run unless ``resume`` is
-    set.
+    ``resume`` goes on from the folder's last checkpoint. Raises ``InputError`` for missing data,
+    and for a folder that holds a run unless ``resume`` is set; ``WeightsError`` if the weights to
+    begin with are not the live method's.
     """
-    if settings.teacher == METHOD or method_card(settings.teacher).kind != "learned":
-        raise InputError(f"'{settings.teacher}' cannot teach. Choose another learned method.")
+    network = _first_network(settings)
     begin(settings, folder, resume)
     module = LiveTraining(
-        fresh_network(),
-        create_method(settings.teacher).fuse,
+        network or fresh_network(),
+        LegibleLoss(FaithfulLoss(), settings.legibility),
         Augmentation(crop=settings.crop),
         settings.learning_rate,
         settings.epochs * settings.steps,
@@ -36,3 +37,10 @@ def train_live(
     module.network.load_state_dict(part_of_state(state, "network."))
     save_network(module.network, folder / WEIGHTS_NAME)
     return folder / WEIGHTS_NAME
+
+
+def _first_network(settings: LiveSettings) -> LiveFusion | None:
+    if not settings.start_from:
+        return None
+    file = read_weight_file(Path(settings.start_from), METHOD)
+    return network_from_state(file.tensors, file.config)

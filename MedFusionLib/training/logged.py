@@ -8,7 +8,12 @@ import lightning
 import torch
 from torch import Tensor
 
+from MedFusionLib.training.legibility import Fuser
+from MedFusionLib.training.lesions import Lesions, fixed_lesions, transfers
 from MedFusionLib.training.validation_score import fidelity
+
+LEGIBILITY_IN_SCORE = 4.0
+"""Weight of the lesions' mean transfer in ``dev/score``, whose other parts are about 1 each."""
 
 
 def logged_total(module: lightning.LightningModule, terms: Mapping[str, Tensor]) -> Tensor:
@@ -19,12 +24,33 @@ def logged_total(module: lightning.LightningModule, terms: Mapping[str, Tensor])
     return total
 
 
-def log_fidelity(
-    module: lightning.LightningModule, fused: Tensor, reference: Tensor, other: Tensor
+def log_dev_score(
+    module: lightning.LightningModule,
+    fuser: Fuser,
+    reference: Tensor,
+    other: Tensor,
+    batch_index: int,
 ) -> None:
-    """Log how much of both sources ``dev`` slices keep; ``dev/score`` chooses the checkpoint."""
-    scores = fidelity(fused.float(), reference, other)
+    """Log how much of both sources ``dev`` slices keep, and how much of inserted lesions they show.
+
+    The lesions of a batch are the same in every epoch. ``dev/score`` chooses the checkpoint.
+    """
+    fused = _shown(fuser, reference, other)
+    lesions = fixed_lesions(reference, other, seed=batch_index)
+    change = _shown(fuser, lesions.reference, lesions.other) - fused
+    scores = fidelity(fused, reference, other)
+    scores["lesions"] = _mean_transfer(lesions, change, reference, other)
+    parts = scores | {"lesions": LEGIBILITY_IN_SCORE * scores["lesions"]}
     means = {f"dev/{name}": score.mean() for name, score in scores.items()}
-    total = torch.stack(list(scores.values())).sum(0).mean()
+    means["dev/score"] = torch.stack(list(parts.values())).sum(0).mean()
     module.log_dict(means, batch_size=len(reference), sync_dist=True)
-    module.log("dev/score", total, prog_bar=True, batch_size=len(reference), sync_dist=True)
+
+
+def _shown(fuser: Fuser, reference: Tensor, other: Tensor) -> Tensor:
+    return fuser.cut(fuser.uncut(reference, other).float(), reference, other)
+
+
+def _mean_transfer(lesions: Lesions, change: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+    """Mean transfer of each pair's counted lesions, (N,); more than in full counts as in full."""
+    shown = transfers(lesions, change, reference, other).clamp(max=1) * lesions.counted
+    return shown.sum(1) / lesions.counted.sum(1).clamp(min=1)

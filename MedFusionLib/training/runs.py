@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.outputs import write_text
 from MedFusionLib.training.data import read_pairs, training_loader, validation_loader
 from MedFusionLib.training.settings import Hardware, RunSettings
 
@@ -43,7 +44,7 @@ def chosen(kind: str, name: str, known: Mapping[str, Any]) -> Any:
 
 
 def begin(settings: RunSettings, folder: Path, resume: bool) -> None:
-    """Seed everything and write ``settings.json``.
+    """Seed everything.
 
     Raises ``InputError`` for a folder that holds a run, unless ``resume`` is set, and for one
     that holds none if it is.
@@ -53,9 +54,9 @@ def begin(settings: RunSettings, folder: Path, resume: bool) -> None:
         raise InputError(f"There is no run to resume in {folder}: {last} is missing.")
     if last.is_file() and not resume:
         raise InputError(f"{folder} holds a run already. Add --resume or choose another folder.")
+    if folder.is_file():
+        raise InputError(f"'{folder}' is a file. Name a folder for the run.")
     lightning.seed_everything(settings.seed, workers=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "settings.json").write_text(json.dumps(asdict(settings), indent=2), encoding="utf-8")
 
 
 def fit(
@@ -68,11 +69,14 @@ def fit(
 ) -> dict[str, Tensor]:
     """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs.
 
-    Its weights are the moving average, which also validation and checkpoints use.
+    The folder is made and ``settings.json`` written once the data are read. The weights are the
+    moving average, which also validation and checkpoints use.
     """
     data = Path(settings.data)
     dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
     pairs = read_pairs(data, "train", settings.sets)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "settings.json", json.dumps(asdict(settings), indent=2))
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=goal.score, mode=goal.best)
     trainer = _trainer(settings, folder, hardware, best, goal)
     trainer.fit(

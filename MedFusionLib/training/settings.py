@@ -17,6 +17,9 @@ def setting(default: Any, text: str, flag: str = "", least: float | None = None)
     return field(default=default, metadata={"help": text, "flag": flag, "min": least})
 
 
+LEGIBILITY = "Weight of what a reader must see (lesions, bone) beside the fusion scores' terms."
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunSettings:
     """What a run is made of; all of it is written to ``settings.json`` in the run's folder."""
@@ -57,7 +60,8 @@ class ASFESettings(PresetSettings):
     """Additionally for ASFE-Fusion: the loss, and a higher learning rate."""
 
     learning_rate: float = setting(2e-3, "The highest learning rate of the run.")
-    loss: str = setting("faithful", "faithful, or paper for the paper's own loss.")
+    loss: str = setting("legible", "legible, or paper for the paper's own loss.")
+    legibility: float = setting(1.0, LEGIBILITY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +77,14 @@ class FusionSettings(StageSettings):
     """Additionally for stage II: the frozen UNet's file and the loss."""
 
     unet: str = setting(MISSING, "weights.safetensors of stage I.")
-    loss: str = setting("faithful", "faithful, or paper for the paper's own loss.")
+    loss: str = setting("legible", "legible, or paper for the paper's own loss.")
+    legibility: float = setting(1.0, LEGIBILITY)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LiveSettings(RunSettings):
-    """Additionally for the live method: whom it learns from."""
+    """Additionally for the live method: weights to begin with, the loss, a higher rate."""
 
     learning_rate: float = setting(3e-3, "The highest learning rate of the run.")
-    teacher: str = setting("asfe", "The learned method whose fused slices it learns to give.")
+    start_from: str = setting("", "Weight file of an earlier run to begin with.")
+    legibility: float = setting(1.0, LEGIBILITY)

@@ -11,6 +11,7 @@ import numpy as np
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.volumes.dicom_headers import Header
+from MedFusionLib.volumes.hushed import hushed
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -157,7 +158,12 @@ def _decoded_by_gdcm(dataset: Dataset, number: int) -> np.ndarray:
         reader = SimpleITK.ImageFileReader()
         reader.SetFileName(str(path))
         reader.SetImageIO("GDCMImageIO")
-        return SimpleITK.GetArrayFromImage(reader.Execute())[0]
+        with hushed() as printed:
+            pixels = SimpleITK.GetArrayFromImage(reader.Execute())[0]
+            complaint = printed().strip()
+    if complaint:  # the JPEG library fills what a damaged stream lacks, and only prints that it did
+        raise ValueError(complaint)
+    return pixels
 
 
 def _bare_image(dataset: Dataset, stream: bytes) -> Dataset:

@@ -274,7 +274,7 @@ def _offsets(
     header: Header, count: int, start: np.ndarray, normal: np.ndarray
 ) -> tuple[np.ndarray, str]:
     """Millimetres of each frame from the first one along the normal, and what to know of it."""
-    if header.text("Modality") == "RTDOSE":
+    if header.is_dose:
         return _dose_offsets(header, count, start, normal), ""
     _refuse_other_frames(header)
     step, note = _frame_step(header)
@@ -293,7 +293,7 @@ def _refuse_other_frames(header: Header) -> None:
     moving = any(
         len(set(vector_of(header, name))) > 1 for name in ("RotationVector", "AngularViewVector")
     )
-    if header.text("Modality") == "NM" and (moving or (kind and kind[0] in PROJECTIONS)):
+    if header.is_nuclear and (moving or (kind and kind[0] in PROJECTIONS)):
         raise InputError(
             f"'{header.path}' holds projections or planar images "
             f"({kind[0] if kind else 'angles'}), no slices. Choose the reconstructed series."

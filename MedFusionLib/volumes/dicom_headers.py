@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from pydicom.dataset import Dataset
 
 MEDIA_DIRECTORY = "1.2.840.10008.1.3.10"
+DOSE = "1.2.840.10008.5.1.4.1.1.481.2"
+NUCLEAR = ("1.2.840.10008.5.1.4.1.1.20", "1.2.840.10008.5.1.4.1.1.5")
 _PRIVATE_BLOCKS = range(0x10, 0x20)
 _KEYWORDS_BY_PURPOSE = {
     "who, and what kind of image": """
@@ -85,6 +87,16 @@ class Header:
         except Exception:  # pydicom names no common kind for values that are no values
             return ""
         return "" if value is None else str(value).strip()
+
+    @property
+    def is_dose(self) -> bool:
+        """Whether it is a dose of radiotherapy, by either of the two fields that tell."""
+        return self.text("SOPClassUID") == DOSE or self.text("Modality") == "RTDOSE"
+
+    @property
+    def is_nuclear(self) -> bool:
+        """Whether it is an image of nuclear medicine, by either of the two fields that tell."""
+        return self.text("SOPClassUID") in NUCLEAR or self.text("Modality") == "NM"
 
 
 @dataclass

@@ -113,7 +113,7 @@ def rescale_of(header: Header, place: Dataset) -> tuple[float, float] | None:
             f"'{header.path}' gives its values by a table (modality LUT), which MedFusion does not "
             "read. Export the series with a slope and an intercept."
         )
-    if header.text("Modality") == "RTDOSE":
+    if header.is_dose:
         return _positive_scaling(header, place), 0.0
     given = [as_text(place.get(name)) for name in ("RescaleSlope", "RescaleIntercept")]
     if not any(given):

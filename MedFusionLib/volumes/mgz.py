@@ -7,36 +7,45 @@ from pathlib import Path
 import numpy as np
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.volumes.volume import Volume
+from MedFusionLib.volumes.content import damaged, whole_content
+from MedFusionLib.volumes.volume import RAS_TO_LPS, Volume, placed
 
-RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
+VALID_RAS = slice(28, 30)
+"""Where a header says, by a 1, that its position is valid."""
 
 
 def read_mgz(path: Path) -> Volume:
-    """Read an .mgz or .mgh file of one frame."""
+    """Read an .mgz or .mgh file of one frame whose header says where its voxels lie."""
     nibabel = _nibabel()
+    content = bytes(whole_content(path))
     try:
-        image = nibabel.load(path)
+        image = nibabel.MGHImage.from_bytes(content)
         voxels = np.asanyarray(image.dataobj)
-    except Exception as error:  # nibabel and zlib raise many kinds for a broken file
-        raise InputError(f"'{path}' cannot be read as MGZ: {error}. Export it again.") from error
+    except Exception as error:  # nibabel and numpy raise many kinds for a broken file
+        raise InputError(
+            f"'{path}' cannot be read as MGZ: it is truncated or damaged ({error}). "
+            "Export it again."
+        ) from error
     if voxels.ndim == 4 and voxels.shape[3] > 1:
         raise InputError(f"'{path}' holds a 4D image of {voxels.shape[3]} frames. Save one.")
+    if content[VALID_RAS] != b"\0\1":  # nibabel puts a default place in its stead
+        raise InputError(
+            f"'{path}' does not say where its voxels lie (no valid RAS). Convert its source again."
+        )
     voxels = voxels.reshape(voxels.shape[:3]).transpose(2, 1, 0)
+    if min(voxels.shape) < 2:
+        raise InputError(f"'{path}' holds a single slice. MedFusion needs a volume.")
     voxels = np.ascontiguousarray(voxels, dtype=voxels.dtype.newbyteorder("="))
     affine = RAS_TO_LPS @ image.affine
-    spacing = np.linalg.norm(affine[:3, :3], axis=0)
-    i, j, k = spacing.tolist()
-    x, y, z = affine[:3, 3].tolist()
-    directions = tuple((affine[:3, :3] / spacing).ravel().tolist())
-    return Volume(voxels, (i, j, k), (x, y, z), directions, metadata={"source": str(path)})
+    edges = np.linalg.norm(affine[:3, :3], axis=0)
+    if not np.isfinite(affine).all() or not edges.all():
+        raise damaged(path, "its voxels have no place in space")
+    return placed(voxels, affine, {"source": str(path)})
 
 
 def write_mgz(volume: Volume, path: Path) -> None:
-    """Write a scalar volume; MGZ has no colour."""
+    """Write a scalar volume; MGZ has no colour (see ``files.refuse_unheld``)."""
     nibabel = _nibabel()
-    if volume.is_colour:
-        raise InputError("An MGZ file holds no colour. Write .nrrd, or fuse with --colour grey.")
     affine = RAS_TO_LPS @ volume.affine_lps
     nibabel.save(nibabel.MGHImage(np.asarray(volume.voxels.transpose(2, 1, 0)), affine), path)
 

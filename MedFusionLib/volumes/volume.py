@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 MODALITIES = ("MR", "CT", "PET", "SPECT", "unknown")
 IDENTITY_DIRECTIONS = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 1.0)
+RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +74,17 @@ class Volume:
         affine[:3, :3] = self.direction_matrix * np.asarray(self.spacing)
         affine[:3, 3] = self.origin
         return affine
+
+
+def placed(
+    voxels: np.ndarray, affine_lps: np.ndarray, metadata: Mapping[str, str] | None = None
+) -> Volume:
+    """Volume whose voxels lie where an affine (4, 4; indices to millimetres in LPS) puts them."""
+    spacing = np.linalg.norm(affine_lps[:3, :3], axis=0)
+    i, j, k = spacing.tolist()
+    x, y, z = affine_lps[:3, 3].tolist()
+    directions = tuple((affine_lps[:3, :3] / spacing).ravel().tolist())
+    return Volume(voxels, (i, j, k), (x, y, z), directions, metadata=dict(metadata or {}))
 
 
 def same_grid(one: Volume, two: Volume) -> bool:

@@ -40,11 +40,16 @@ class WeightsEntry:
 
 
 def weights_entries() -> tuple[WeightsEntry, ...]:
-    """Every line of the manifest."""
-    lines = json.loads(MANIFEST.read_text(encoding="utf-8"))["weights"]
-    return tuple(
-        WeightsEntry(**{**line, "modalities": tuple(line["modalities"])}) for line in lines
-    )
+    """Every line of the manifest; ``WeightsError`` if it is missing or damaged."""
+    try:
+        lines = json.loads(MANIFEST.read_text(encoding="utf-8"))["weights"]
+        return tuple(
+            WeightsEntry(**{**line, "modalities": tuple(line["modalities"])}) for line in lines
+        )
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise WeightsError(
+            f"The list of weights, {MANIFEST}, is missing or damaged. Reinstall MedFusion."
+        ) from error
 
 
 def weights_entry(method: str) -> WeightsEntry:

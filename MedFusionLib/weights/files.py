@@ -62,4 +62,14 @@ def read_weight_file(path: Path, method: str) -> WeightFile:
             f"{path} is no weight file of '{method}'. Give one that 'medfusion train' or "
             "'medfusion import-weights' wrote for this method."
         )
-    return WeightFile(tensors, json.loads(header["config"]), hashlib.sha256(content).hexdigest())
+    return WeightFile(tensors, _config(header, path), hashlib.sha256(content).hexdigest())
+
+
+def _config(header: Mapping[str, str], path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(header["config"])
+    except json.JSONDecodeError:
+        config = None
+    if not isinstance(config, dict):
+        raise WeightsError(f"The configuration in {path} is damaged. Train or import it again.")
+    return config

@@ -12,11 +12,20 @@ Requests (``"do"``):
 ``describe``
     Result: ``version``, ``devices`` (list of ``{"name", "label"}``), ``warning`` (text or
     null) and ``torch`` (version or null).
+``check_position``
+    ``reference``, ``other`` and ``transform`` as of ``fuse``. Result: ``check``, the report of
+    ``MedFusionLib.registration.quick_check``.
 ``fuse``
     ``reference`` and ``other`` (volumes), ``transform`` (or null: where registration starts when
     ``options["alignment"]`` is rigid or affine, else what lays the volumes on each other),
     ``options`` (keyword arguments of ``MedFusionLib.fusion.fuse``), ``score`` (whether to measure
     the result). Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
+``measure``
+    ``fusion`` (the id of the last ``fuse`` request), ``most_slices`` (how many are measured, null
+    for all). Result: ``metrics`` and ``hidden``, as they stand in a report, and ``seconds``.
+``map_hidden``
+    ``fusion`` (as of ``measure``). Result: ``volume`` (on the fused volume's grid, per cent of the
+    local contrast that is hidden of the source that loses more) and ``hidden``, as of ``measure``.
 ``preview``
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
     reference's grid, one slice thick), ``index``, the slice's place in its stack, and ``seconds``

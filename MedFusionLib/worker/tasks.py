@@ -14,9 +14,9 @@ import time
 from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from MedFusionLib.errors import Cancelled
+from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.volume import Volume
 from MedFusionLib.worker.protocol import (
@@ -28,6 +28,10 @@ from MedFusionLib.worker.protocol import (
     save_volume,
 )
 
+if TYPE_CHECKING:
+    from MedFusionLib.fusion import FusionResult
+
+_ADDED_LATER = ("metrics", "hidden", "warnings")
 Request = Mapping[str, Any]
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool]
@@ -41,6 +45,8 @@ class Tasks:
         self._preview_key: Any = None
         self._preview: Any = None
         self._method: Any = None
+        self._fused: tuple[int, FusionResult] | None = None
+        """The last fusion by its request's id, kept until the next one to be measured."""
         self._unpictured: tuple[Volume, Volume, dict[str, Any]] | None = None
         self._pictures: dict[str, Any] | None = None
         self._pictured: Any = None
@@ -50,7 +56,10 @@ class Tasks:
         """The result of one request; ``ProtocolError`` for one that there is not."""
         tasks = {
             "describe": self._describe,
+            "check_position": self._check_position,
             "fuse": self._fuse,
+            "measure": self._measure_fused,
+            "map_hidden": self._map_hidden,
             "preview": self._preview_slice,
             "save_report": self._save_report,
             "export_dicom": self._export_dicom,
@@ -71,7 +80,7 @@ class Tasks:
 
         (reference, aligned_other, report), self._unpictured = self._unpictured, None
         self._pictures = quality_pictures(reference, aligned_other)
-        self._pictured = json.loads(encode({"report": report}))["report"]
+        self._pictured = _as_sent(report)
 
     def _describe(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         if find_spec("torch") is None:
@@ -90,6 +99,19 @@ class Tasks:
             "warning": None if len(devices) > 1 else _unused_gpu(torch.__version__),
         }
 
+    def _check_position(
+        self, request: Request, progress: Progress, cancel: Cancel
+    ) -> dict[str, Any]:
+        from MedFusionLib.registration.quick_check import quick_check
+
+        check = quick_check(
+            self._volume(request["reference"]),
+            self._volume(request["other"]),
+            open_transform(request.get("transform"), self._folder),
+            cancel,
+        )
+        return {"check": check.to_report()}
+
     def _fuse(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.fusion import REGISTERED, fuse
 
@@ -99,11 +121,13 @@ class Tasks:
         if transform is not None:
             registered = options.get("alignment") in REGISTERED
             options["initial" if registered else "alignment"] = transform
+        self._fused = None
         options["method"], options["device"] = self._loaded_method(options)
         result = fuse(reference, other, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
         if request.get("score"):
-            self._measure(reference, result, report, progress, cancel)
+            self._add_measures(result, report, progress, cancel)
+        self._fused = (request["id"], result)
         self._unpictured = (reference, result.aligned_other, report)
         return {
             "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
@@ -155,35 +179,82 @@ class Tasks:
 
     @staticmethod
     def _measure(
-        reference: Volume, result: Any, report: dict[str, Any], progress: Progress, cancel: Cancel
-    ) -> None:
-        """Add the metrics to the report; a package they need and Slicer lacks is only told."""
-        try:
-            from MedFusionLib.evaluation.reports.fusion_report import score_fusion
-        except ImportError as error:
-            missing = f"The quality was not measured: {error}."
-            report["warnings"] = [*report["warnings"], missing]
-            return
+        result: FusionResult,
+        most_slices: int | None,
+        progress: Progress,
+        cancel: Cancel,
+    ) -> dict[str, Any]:
+        """The metrics of a fusion and what it hides, as they stand in a report."""
+        from MedFusionLib.evaluation.reports.fusion_report import score_fusion
 
         def measured(done: int, total: int) -> None:
             if cancel():
                 raise Cancelled("The run was cancelled; nothing was changed.")
             progress(done, total, "Measuring the fused slices")
 
+        assert result.reference is not None
+        measured(0, 0)
+        metrics = score_fusion(
+            result.reference,
+            result.aligned_other,
+            result.volume,
+            result.report,
+            measured,
+            most_slices,
+        )
+        if cancel():
+            raise Cancelled("The run was cancelled; nothing was changed.")
+        return {"metrics": metrics, "hidden": result.hidden.figures}
+
+    def _add_measures(
+        self, result: FusionResult, report: dict[str, Any], progress: Progress, cancel: Cancel
+    ) -> None:
+        """Add the measures to a report; a package they need and Slicer lacks is only told."""
         begin = time.perf_counter()
-        progress(0, 0, "Measuring the fused slices")
-        aligned = result.aligned_other
-        report["metrics"] = score_fusion(reference, aligned, result.volume, report, measured)
+        try:
+            report.update(self._measure(result, None, progress, cancel))
+        except ImportError as error:
+            missing = f"The quality was not measured: {error}."
+            report["warnings"] = [*report["warnings"], missing]
+            return
         report["seconds"] = {**report["seconds"], "measure": time.perf_counter() - begin}
+
+    def _measure_fused(
+        self, request: Request, progress: Progress, cancel: Cancel
+    ) -> dict[str, Any]:
+        result = self._kept_fusion(request)
+        begin = time.perf_counter()
+        measures = self._measure(result, request["most_slices"], progress, cancel)
+        return {**measures, "seconds": time.perf_counter() - begin}
+
+    def _map_hidden(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        hidden = self._kept_fusion(request).hidden
+        name = f"hidden-{request['id']}.npy"
+        return {"volume": save_volume(hidden.worse, self._folder, name), "hidden": hidden.figures}
+
+    def _kept_fusion(self, request: Request) -> FusionResult:
+        if self._fused is None or self._fused[0] != request["fusion"]:
+            raise InputError(
+                "The fusion process no longer has this fused volume. Fuse again to measure it."
+            )
+        return self._fused[1]
 
     def _save_report(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.evaluation.reports.fusion_report import write_report
 
         report = request["report"]
         # An older report's volumes may be gone; pictures of other ones would mislead.
-        pictures = self._pictures if report == self._pictured else None
-        write_report(report, Path(request["path"]), pictures)
+        pictures = self._pictures if _as_sent(report) == self._pictured else None
+        write_report(report, Path(request["path"]), pictures, self._hidden_pictures(pictures))
         return {}
+
+    def _hidden_pictures(self, pictures: Any) -> Any:
+        """Pictures of what the fusion hides, where that was computed for it."""
+        if pictures is None or self._fused is None or "hidden" not in vars(self._fused[1]):
+            return None
+        from MedFusionLib.evaluation.reports.hidden_pictures import hidden_pictures
+
+        return hidden_pictures(self._fused[1].volume, self._fused[1].hidden)
 
     def _export_dicom(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.volumes.dicom_export import export_dicom
@@ -199,6 +270,14 @@ class Tasks:
 
     def _volume(self, message: Request) -> Volume:
         return open_volume(message, self._folder)
+
+
+def _as_sent(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report as a client gives it back, without what is added to it after the fusion."""
+    kept = {key: value for key, value in report.items() if key not in _ADDED_LATER}
+    # The seconds of the fusion itself tell two runs with the same options apart.
+    kept["seconds"] = {**report.get("seconds", {}), "measure": None}
+    return json.loads(encode({"id": 0, "report": kept}))["report"]
 
 
 def _unused_gpu(torch_version: str) -> str | None:

@@ -178,7 +178,10 @@ def test_the_report_page_pictures_the_alignment(folder, monkeypatch, capsys):
     assert code == 0, error
     shown = re.findall(r'<img alt="([a-z-]+)" src="data:image/png;base64,', page.read_text())
     planes = ("axial", "coronal", "sagittal")
-    assert shown == [f"{plane}-{kind}" for plane in planes for kind in ("checkerboard", "edges")]
+    for kinds in (("fused", "hidden"), ("checkerboard", "edges")):
+        expected = [f"{plane}-{kind}" for plane in planes for kind in kinds]
+        assert [name for name in shown if name.endswith(kinds)] == expected
+    assert len(shown) == 12
 
 
 def test_ctrl_c_leaves_no_partial_file(folder):
@@ -211,17 +214,18 @@ def test_ctrl_c_leaves_no_partial_file(folder):
 def test_batch_goes_on_after_a_bad_case_and_resume_does_the_rest(folder, monkeypatch, capsys):
     table = folder / "cases.csv"
     table.write_text(
-        "case,reference,other\ngood,mr.nrrd,ct.nrrd\nbad,mr.nrrd,missing.nrrd\n", encoding="utf-8"
+        "case,reference,other\ngood,mr.nrrd,ct.nrrd\nbad,mr.nrrd,cut.nrrd\n", encoding="utf-8"
     )
+    (folder / "cut.nrrd").write_bytes((folder / "ct.nrrd").read_bytes()[:-99])
     arguments = ("batch", table, "-o", folder / "out", "--method", "average", "--quiet")
     code, _, error = medfusion(monkeypatch, capsys, *arguments)
-    assert code == 1 and "missing.nrrd" in error
+    assert code == 1 and "cut.nrrd' is truncated" in error
     rows = list(csv.DictReader((folder / "out" / "summary.csv").open()))
     assert [row["status"] for row in rows] == ["done", "failed"]
-    assert "missing.nrrd" in rows[1]["error"]
+    assert "cut.nrrd' is truncated" in rows[1]["error"]
     written = (folder / "out" / "good.nrrd").stat().st_mtime_ns
 
-    write_volume(head(7), folder / "missing.nrrd")
+    write_volume(head(7), folder / "cut.nrrd")
     code, _, _ = medfusion(monkeypatch, capsys, *arguments, "--resume")
     assert code == 0
     rows = list(csv.DictReader((folder / "out" / "summary.csv").open()))

@@ -96,9 +96,9 @@ def test_arithmetic_is_counted_as_two_per_multiply_add():
         def fuse(self, reference, other, slice_indices=None):
             return torch.nn.functional.conv2d(reference, self.weight, padding=1).mean(1, True)
 
-    slices = (torch.rand(2, 1, 16, 20), torch.rand(2, 1, 16, 20))
+    slices = (torch.rand(2, 1, 48, 40), torch.rand(2, 1, 48, 40))
     counted = count_flop(OneConvolution(), slices, "float32", torch.device("cpu"))
-    assert counted == 2 * (16 * 20) * 8 * 9
+    assert counted == 2 * (48 * 40) * 8 * 9
 
 
 @pytest.mark.parametrize(("text", "size"), [("256", (256, 256)), ("512x300", (512, 300))])

@@ -166,7 +166,7 @@ def test_what_a_node_was_fused_from_survives_saving_the_scene(scene, nodes, tmp_
 
 
 def test_units_and_dicom_identity_do_not_stay_on_a_fused_node(scene, nodes):
-    output = add_oblique(scene, "old CT", 3)
+    output = fusedNodeFromVolume(grey_result(nodes[0]), REPORT, *nodes)
     hounsfield = slicer.vtkCodedEntry()
     hounsfield.SetValueSchemeMeaning("hnsf'U", "UCUM", "Hounsfield unit")
     output.SetVoxelValueUnits(hounsfield)
@@ -194,15 +194,54 @@ def test_an_output_that_does_not_fit_is_refused_and_the_scene_stays_as_it_was(sc
     reference, other = nodes
     grey, colour = grey_result(reference), colour_result(reference)
     output = fusedNodeFromVolume(grey, REPORT, reference, other)
+    third = add_oblique(scene, "third CT", 3)
     before = [(node.GetID(), node.GetMTime()) for node in scene_nodes(scene)]
     with pytest.raises(InputError, match="one of the two inputs"):
         fusedNodeFromVolume(grey, REPORT, reference, other, reference)
     with pytest.raises(InputError, match="can only be grayscale"):
         fusedNodeFromVolume(colour, REPORT, reference, other, output)
+    with pytest.raises(InputError, match="'third CT' was not made by MedFusion"):
+        fusedNodeFromVolume(grey, REPORT, reference, other, third)
     shifted = Volume(grey.voxels, grey.spacing, (0.0, 0.0, 0.0), grey.directions)
     with pytest.raises(InputError, match="does not lie on the grid"):
         fusedNodeFromVolume(shifted, REPORT, reference, other)
     assert [(node.GetID(), node.GetMTime()) for node in scene_nodes(scene)] == before
+
+
+def test_an_output_with_other_inputs_loses_the_name_the_file_and_the_metrics_of_the_old_ones(
+    scene, nodes
+):
+    output = fusedNodeFromVolume(grey_result(nodes[0]), REPORT, *nodes)
+    output.AddDefaultStorageNode("patient_A.nrrd")
+    table = scene.AddNewNodeByClass("vtkMRMLTableNode")
+    output.SetNodeReferenceID("MedFusion.MetricsTable", table.GetID())
+    third = add_oblique(scene, "third CT", 3)
+    third.SetAndObserveTransformNodeID(nodes[0].GetTransformNodeID())
+    again = fusedNodeFromVolume(grey_result(nodes[0]), REPORT, nodes[0], third, output)
+    assert again is output
+    assert output.GetName() == "head T1 + third CT fused"
+    assert output.GetStorageNode() is None
+    assert slicer.util.getNodesByClass("vtkMRMLVolumeArchetypeStorageNode", scene) == []
+    assert output.GetNodeReference("MedFusion.MetricsTable") is None
+    assert output.GetNodeReference("MedFusion.Other") is third
+
+
+def test_an_output_whose_inputs_were_deleted_does_not_keep_their_name(scene, nodes):
+    output = fusedNodeFromVolume(grey_result(nodes[0]), REPORT, *nodes)
+    second = [add_oblique(scene, f"second {name}", 4) for name in ("T1", "CT")]
+    for node in second:
+        node.SetAndObserveTransformNodeID(nodes[0].GetTransformNodeID())
+    for node in nodes:
+        scene.RemoveNode(node)
+    fusedNodeFromVolume(grey_result(second[0]), REPORT, *second, output)
+    assert output.GetName() == "second T1 + second CT fused"
+
+
+def test_a_name_given_by_the_user_stays_while_the_inputs_are_the_same(nodes):
+    output = fusedNodeFromVolume(grey_result(nodes[0]), REPORT, *nodes)
+    output.SetName("For the operation")
+    fusedNodeFromVolume(grey_result(nodes[0]), REPORT, *nodes, output)
+    assert output.GetName() == "For the operation"
 
 
 def test_two_nodes_are_fused_into_a_node_that_says_how(scene, nodes):

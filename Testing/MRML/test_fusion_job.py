@@ -18,6 +18,7 @@ from MedFusionLib.slicer_app.running.fusion_job import (  # noqa: E402
     FusionJob,
     FusionRequest,
     otherToReferenceRas,
+    requestFor,
     showRegistration,
 )
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
@@ -82,10 +83,7 @@ def request(pair, **more) -> FusionRequest:
 
 
 def finish(client, job):
-    client.wait(job.workerJob)
-    if job.error is not None:
-        raise job.error
-    return job.fusedNode
+    return job.wait()
 
 
 def test_the_fused_node_has_the_references_grid_and_parent_transform(client, pair):
@@ -135,9 +133,56 @@ def test_a_volume_that_is_removed_during_the_run_is_told(client, pair, scene):
     errors = []
     job = FusionJob(client, request(pair), onError=errors.append)
     scene.RemoveNode(pair[1])
-    with pytest.raises(InputError, match="removed during the fusion"):
+    assert not job.running
+    with pytest.raises(InputError, match="'CT head' was removed during the fusion"):
         finish(client, job)
     assert len(errors) == 1
+
+
+def test_a_transform_that_is_removed_during_the_run_ends_it_at_once(client, pair, scene):
+    shift = addTransform(scene, matrix((4, -3, 2), 10), "Registration")
+    done = []
+    job = FusionJob(client, request(pair, transformNode=shift), onDone=lambda *_: done.append(1))
+    scene.RemoveNode(shift)
+    assert not job.running
+    assert "'Registration' was removed" in str(job.error)
+    finish(client, FusionJob(client, request(pair)))
+    assert done == []
+    assert len(slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode", scene)) == 3
+
+
+def test_what_cannot_be_fused_is_refused_with_a_sentence(pair, scene):
+    reference, other = pair
+    with pytest.raises(InputError, match="None is no volume"):
+        requestFor(None, other)
+    with pytest.raises(InputError, match="No volume of the scene has the name 'T7'"):
+        requestFor("T7", other)
+    with pytest.raises(InputError, match="both 'T1'"):
+        requestFor(reference, reference)
+    with pytest.raises(InputError, match=r"no option 'colour_map'\. The options are.*plane"):
+        requestFor(reference, other, colour_map="hot")
+    with pytest.raises(InputError, match="3 is no volume"):
+        requestFor(reference, other, 3)
+    scene.RemoveNode(other)
+    with pytest.raises(InputError, match="not in the scene any more"):
+        requestFor(reference, other)
+
+
+def test_a_volume_can_be_named_by_its_name_while_only_one_has_it(pair):
+    reference, other = pair
+    assert requestFor("T1", "CT head", plane="axial").otherNode is other
+    other.SetName("T1")
+    with pytest.raises(InputError, match="2 volumes of the scene have the name 'T1'"):
+        requestFor("T1", other)
+    assert requestFor(reference, other).referenceNode is reference
+
+
+def test_a_run_never_begins_to_write_into_a_volume_of_others(client, pair, scene):
+    original = slicer.util.addVolumeFromArray(smooth(5), name="Another patient")
+    voxels = slicer.util.arrayFromVolume(original).copy()
+    with pytest.raises(InputError, match="was not made by MedFusion"):
+        FusionJob(client, request(pair, outputNode=original))
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(original), voxels)
 
 
 def test_an_output_that_is_removed_during_the_run_is_made_anew(client, pair, scene):

@@ -11,7 +11,11 @@ import vtk
 from MedFusionLib.errors import GeometryError
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, volumeFromNode
-from MedFusionLib.slicer_app.scene.transforms import FIELD_TOLERANCE, referenceToOtherTransform
+from MedFusionLib.slicer_app.scene.transforms import (
+    FIELD_TOLERANCE,
+    referenceToOtherTransform,
+    transformInSteps,
+)
 from MedFusionLib.volumes.volume import Volume
 
 FLIP = np.array([-1.0, -1.0, 1.0])
@@ -160,6 +164,40 @@ def test_a_b_spline_that_folds_space_is_refused_where_it_has_to_be_inverted(scen
     with pytest.raises(GeometryError, match="folds space"):
         referenceToOtherTransform(folded, straight)
     assert referenceToOtherTransform(straight, folded) is not None
+
+
+def test_a_transform_that_takes_long_is_found_in_many_short_steps(scene, tmp_path):
+    _, parent = add_spline(scene, 3.0, tmp_path)
+    inverted = transformInSteps(add_volume(scene, "bent", parent), add_volume(scene, "straight"))
+    assert not inverted.isFound
+    count = sum(1 for _ in inverted.steps())
+    assert inverted.isFound
+    assert count > 20
+    assert list(inverted.steps()) == []
+
+
+def test_the_first_point_without_an_inverse_ends_the_search(scene, tmp_path):
+    """A folding transform was tried all over the grid before; a few steps tell."""
+    _, parent = add_spline(scene, 60.0, tmp_path)
+    inverted = transformInSteps(add_volume(scene, "folded", parent), add_volume(scene, "straight"))
+    steps = inverted.steps()
+    seen = 0
+    with pytest.raises(GeometryError, match="folds space"):
+        for _ in steps:
+            seen += 1
+    whole = add_volume(scene, "folded", add_spline(scene, 3.0, tmp_path)[1])
+    all_steps = transformInSteps(whole, add_volume(scene, "straight")).steps()
+    assert seen < sum(1 for _ in all_steps) / 2
+
+
+def test_a_transform_that_is_changed_while_it_is_sampled_is_refused(scene, tmp_path):
+    _, parent = add_spline(scene, 3.0, tmp_path)
+    sampled = transformInSteps(add_volume(scene, "straight"), add_volume(scene, "bent", parent))
+    steps = sampled.steps()
+    next(steps)
+    parent.GetTransformToParent().Modified()
+    with pytest.raises(GeometryError, match="changed meanwhile"):
+        list(steps)
 
 
 def spot(center: np.ndarray, affine: np.ndarray, shape) -> np.ndarray:

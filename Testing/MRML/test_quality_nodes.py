@@ -13,6 +13,7 @@ from MedFusionLib.slicer_app.scene.quality_nodes import (  # noqa: E402
     SLICE_COLUMN,
     metricsChart,
     metricsTable,
+    metricsText,
     plottedMetrics,
     qualityText,
     reportOf,
@@ -58,6 +59,19 @@ def test_a_new_run_updates_the_same_table_and_plot(fused, scene):
     assert table.GetNumberOfColumns() == 3
 
 
+def test_slices_that_were_not_measured_have_no_row(fused):
+    report = {"metrics": {"per_slice": {"SSIM": [None, 0.5, None, 0.75], "VIF": [None] * 4}}}
+    table = metricsTable(fused, report)
+    np.testing.assert_array_equal(column(table, SLICE_COLUMN), [1, 3])
+    np.testing.assert_array_equal(column(table, "SSIM"), [0.5, 0.75])
+
+
+def test_the_legend_has_room_beside_the_lines(fused):
+    chart = metricsChart(fused, REPORT)
+    assert not chart.GetXAxisRangeAuto()
+    assert chart.GetXAxisRange()[1] > 2.5
+
+
 def test_the_plot_has_a_line_for_each_metric_over_the_slices(fused):
     chart = metricsChart(fused, REPORT)
     lines = [chart.GetNthPlotSeriesNode(index) for index in range(2)]
@@ -67,12 +81,24 @@ def test_the_plot_has_a_line_for_each_metric_over_the_slices(fused):
     assert len({line.GetColor() for line in lines}) == 2
 
 
-def test_the_text_tells_registration_and_means_and_leaves_out_what_is_undefined():
-    text = qualityText(REPORT)
-    assert "doubtful" in text
-    assert "Only a part" in text
-    assert "SSIM:\u00a00.812" in text
-    assert "VIF" not in text
+def test_the_text_speaks_plain_words_and_leaves_the_fields_names_to_more():
+    metrics = {
+        **REPORT["metrics"],
+        "slices": 12,
+        "empty_slices": 2,
+        "measured_slices": 9,
+        "legibility": {"bone_kept": 0.973, "uptake_readable": None},
+        "volume": {"invented_edges": 0.012, "flicker": 1.1},
+    }
+    hidden = {"sentence": "3 % of the head hides more than 80 % of the CT's local contrast."}
+    text = qualityText({"metrics": metrics, "hidden": hidden, "other": {"modality": "CT"}})
+    assert text.splitlines() == [
+        hidden["sentence"],
+        "Bone kept: 97 % is shown nearly as bright as in the CT.",
+        "Invented: 1 % of the edges stand in neither volume.",
+        "Measured on 9 of 12 slices; 2 slices are empty.",
+    ]
+    assert metricsText(REPORT) == "Means over the slices: SSIM:\u00a00.812"
     assert "Nothing" in qualityText(None)
     assert "not measured" in qualityText({"method": "average"})
 

@@ -7,6 +7,8 @@ import ctypes
 import sys
 import types
 
+import slicer
+import vtk
 from PySide6 import QtCore, QtGui, QtUiTools, QtWidgets
 
 if sys.version_info < (3, 12):
@@ -39,15 +41,123 @@ class Section(QtWidgets.QFrame):
 
 
 class NodeSelector(QtWidgets.QComboBox):
-    """Stands in for qMRMLNodeComboBox: shows its text for no node."""
+    """Stands in for qMRMLNodeComboBox: lists the scene's nodes, and jumps as the real one does.
+
+    When its node leaves the scene (the selector hears of that with a priority of -10), or is no
+    longer to be listed, Qt's list moves on to the neighbour of the lost row, and from a row that
+    is no node Slicer moves on to the last node. Nobody is asked.
+    """
+
+    currentNodeChanged = QtCore.Signal(object)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._scene, self._tags = None, []
+        self.filter = NodeFilter(self)
+        self.currentIndexChanged.connect(self._onIndexChanged)
 
     def getNone(self):
         return self.itemText(0)
 
     def setNone(self, text):
-        self.addItem(text)
+        self.insertItem(0, text)
 
     noneDisplay = QtCore.Property(str, getNone, setNone)
+
+    def setMRMLScene(self, scene):
+        self.stopObserving()
+        self._scene = scene
+        told = vtk.calldata_type(vtk.VTK_OBJECT)
+        events = slicer.vtkMRMLScene
+        self._tags = [
+            scene.AddObserver(
+                events.NodeAddedEvent, told(lambda caller, event, node: self._add(node)), 10.0
+            ),
+            scene.AddObserver(
+                events.NodeAboutToBeRemovedEvent,
+                told(lambda caller, event, node: self._remove(node)),
+                -10.0,
+            ),
+        ]
+        # Rows that follow the nodes: a separator and what can be done with the current one.
+        self.addItem("")
+        self.addItem("Delete current Volume")
+
+    def stopObserving(self):
+        for tag in self._tags:
+            self._scene.RemoveObserver(tag)
+
+    def sortFilterProxyModel(self):
+        return self.filter
+
+    def addAttribute(self, nodeType, name):
+        self.filter.attributes.append(name)
+        self.listAnew()
+
+    def currentNode(self):
+        return self._scene.GetNodeByID(self.currentData() or "")
+
+    def setCurrentNode(self, node):
+        self.setCurrentIndex(max(0, self.findData(node.GetID())) if node is not None else 0)
+
+    def nodes(self):
+        """What is listed."""
+        found = [self._scene.GetNodeByID(self.itemData(row) or "") for row in range(self.count())]
+        return [node for node in found if node is not None]
+
+    def listAnew(self):
+        """Take away the rows of nodes that are no longer to be listed; add those that are."""
+        for node in self.nodes():
+            if not self._lists(node):
+                self._remove(node)
+        for node in slicer.util.getNodesByClass("vtkMRMLNode", self._scene):
+            self._add(node)
+
+    def _lists(self, node) -> bool:
+        exactly = self.property("showChildNodeTypes") is False
+        return (
+            any(
+                node.GetClassName() == name if exactly else node.IsA(name)
+                for name in self.property("nodeTypes")
+            )
+            and not any(node.IsA(name) for name in self.property("hideChildNodeTypes") or [])
+            and not node.GetHideFromEditors()
+            and node.GetID() not in self.filter.hiddenNodeIDs
+            and all(node.GetAttribute(name) is not None for name in self.filter.attributes)
+        )
+
+    def _add(self, node):
+        if self._lists(node) and self.findData(node.GetID()) < 0:
+            self.insertItem(self.count() - 2, node.GetName(), node.GetID())
+
+    def _remove(self, node):
+        row = self.findData(node.GetID())
+        if row >= 0:
+            self.removeItem(row)
+
+    def _onIndexChanged(self, index):
+        if index > 0 and not self.itemData(index):
+            last = self.count() - 3
+            self.setCurrentIndex(max(0, last))
+        else:
+            self.currentNodeChanged.emit(None if index <= 0 else self.currentNode())
+
+
+class NodeFilter:
+    """Stands in for qMRMLSortFilterProxyModel."""
+
+    def __init__(self, selector):
+        self._selector = selector
+        self._hidden, self.attributes = [], []
+
+    @property
+    def hiddenNodeIDs(self):
+        return tuple(self._hidden)
+
+    @hiddenNodeIDs.setter
+    def hiddenNodeIDs(self, ids):
+        self._hidden = list(ids)
+        self._selector.listAnew()
 
 
 class SliderWidget(QtWidgets.QWidget):
@@ -103,6 +213,7 @@ class PythonQtWidget:
 
     def connect(self, signature, function):
         name, _, arguments = signature.partition("(")
+        assert hasattr(self.widget, name), signature
         count = 0 if arguments == ")" else 1
         getattr(self.widget, name).connect(lambda *values: function(*values[:count]))
 

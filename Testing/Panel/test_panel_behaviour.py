@@ -1,179 +1,15 @@
-"""The panel's own code, pressed and watched: real widgets, real scene, real worker process.
-
-Only Slicer's application and its widget classes are stood in for; README.md says what that hides.
-"""
+"""The panel's own code, pressed and watched: real widgets, real scene, real worker process."""
 
 from __future__ import annotations
-
-import importlib.util
-import sys
-import tempfile
-import time
-import types
-from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
-QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
+pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
-from MedFusionLib.slicer_app import choices  # noqa: E402
-from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
-from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
-
-DEFAULTS = {
-    "referenceVolume": None,
-    "otherVolume": None,
-    "referenceModality": choices.Modality.AUTOMATIC,
-    "otherModality": choices.Modality.AUTOMATIC,
-    "referenceWindow": choices.Window.AUTOMATIC,
-    "otherWindow": choices.Window.AUTOMATIC,
-    "alignment": choices.AlignmentChoice.RESAMPLE,
-    "alignmentTransform": None,
-    "method": "average",
-    "device": "cpu",
-    "plane": choices.Plane.AXIAL,
-    "colour": choices.Colour.AUTOMATIC,
-    "precision": "auto",
-    "batchSize": 0,
-    "allowNonfinite": False,
-    "force": False,
-    "score": True,
-    "outputVolume": None,
-    "blendOpacity": 0.5,
-    "pointerTransform": None,
-}
-
-
-def loadStandIns():
-    spec = importlib.util.spec_from_file_location(
-        "stand_ins", Path(__file__).with_name("stand_ins.py")
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-class Logic:
-    """What the panel asks of MedFusionLogic, with the transport that works outside Slicer."""
-
-    def __init__(self):
-        self.client = WorkerClient(SubprocessChild, workerCommand())
-        self.devicesKnown = False
-
-    def ensureReady(self):
-        pass
-
-    def fuseRequest(self, request, *callbacks):
-        from MedFusionLib.slicer_app.running.fusion_job import FusionJob
-
-        return FusionJob(self.client, request, *callbacks)
-
-    def describeDevices(self, onDone):
-        self.client.submit("describe", {}, onDone=onDone)
-
-    def exportDicom(self, fusedNode, report, folder, onDone=None, onError=None):
-        from MedFusionLib.slicer_app.scene.dicom_sources import exportRequest
-
-        volumes, values = exportRequest(fusedNode, report, folder)
-        self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)
-
-    def log(self):
-        return self.client.log
-
-    def stop(self):
-        self.client.close()
-
-
-class Parameters(types.SimpleNamespace):
-    """Tells the panel of each change, as the observer of the parameter node does."""
-
-    def __setattr__(self, name, value):
-        super().__setattr__(name, value)
-        if "panel" in self.__dict__:
-            self.panel.refresh()
-
-
-class Fixture:
-    """The panel with its widgets, and what a user does to them."""
-
-    def __init__(self, panel, ui, logic, scene, application):
-        self.panel, self.ui, self.logic, self.scene = panel, ui, logic, scene
-        self._application = application
-        self.parameters = Parameters(**DEFAULTS)
-        self.parameters.panel = panel
-        panel.setParameters(self.parameters)
-
-    def addRedView(self):
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(self.scene, True)
-        sliceNode = self.scene.CreateNodeByClass("vtkMRMLSliceNode")
-        sliceNode.UnRegister(None)
-        sliceNode.SetLayoutName("Red")
-        sliceNode = self.scene.AddNode(sliceNode)
-        sliceNode.SetOrientation("Axial")
-        sliceNode.SetSliceOffset(5.0)
-        compositeNode = self.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
-        slicer.app.views = loadStandIns().SliceViews(sliceNode, compositeNode)
-        return sliceNode, compositeNode
-
-    def choosePair(self):
-        _, j, i = np.indices((12, 24, 28))
-        noise = np.random.default_rng(3).integers(0, 50, i.shape)
-        voxels = [(600 + 300 * np.sin(axis / 4) + noise).astype(np.int16) for axis in (i, j)]
-        geometry = np.diag([1.0, 1.0, 1.1, 1.0])
-        self.parameters.referenceVolume = slicer.util.addVolumeFromArray(voxels[0], name="T1")
-        self.parameters.otherVolume = slicer.util.addVolumeFromArray(voxels[1], geometry, "FDG PET")
-
-    def wait(self, condition, seconds=40.0):
-        end = time.monotonic() + seconds
-        while not condition() and time.monotonic() < end:
-            self._application.processEvents()
-            self.logic.client.processEvents(0.02)
-        assert condition()
-
-    def apply(self):
-        self.ui.applyButton.click()
-
-    def applyAndWait(self):
-        self.apply()
-        self.wait(lambda: self.ui.applyButton.text == "&Apply")
-
-
-@pytest.fixture
-def panel(repository, monkeypatch, tmp_path):
-    standIns = loadStandIns()
-    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setitem(sys.modules, "qt", standIns.qtModule())
-    monkeypatch.setattr(slicer, "app", standIns.Application(), raising=False)
-    monkeypatch.setattr(slicer, "modules", types.SimpleNamespace(), raising=False)
-    monkeypatch.setattr(
-        slicer.util, "tryWithErrorDisplay", standIns.tryWithErrorDisplay, raising=False
-    )
-    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
-    scene = slicer.vtkMRMLScene()
-    monkeypatch.setattr(slicer, "mrmlScene", scene, raising=False)
-    colours = slicer.vtkMRMLColorLogic()
-    colours.SetMRMLScene(scene)
-    slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
-    root = standIns.Loader().load(
-        str(repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui")
-    )
-    from MedFusionLib.slicer_app.panel.panel import Panel
-
-    ui, logic = standIns.widgetVariables(root), Logic()
-    yield Fixture(Panel(ui, logic), ui, logic, scene, application)
-    logic.stop()
-    assert list(tmp_path.glob("medfusion-*")) == []
-    # They hold this test's stand-in of qt.
-    for path in (repository / "MedFusionLib" / "slicer_app").rglob("*.py"):
-        if "\nimport qt\n" in path.read_text(encoding="utf-8"):
-            module = path.relative_to(repository).with_suffix("")
-            sys.modules.pop(".".join(module.parts), None)
-    root.deleteLater()
+from MedFusionLib.slicer_app.choices import AlignmentChoice  # noqa: E402
 
 
 def test_apply_says_what_is_missing_until_two_volumes_are_chosen(panel):
@@ -194,11 +30,114 @@ def test_apply_becomes_cancel_and_then_the_fused_volume_is_the_output(panel):
     fused = panel.parameters.outputVolume
     assert fused.IsA("vtkMRMLVectorVolumeNode")
     assert "Done in" in panel.ui.progressLabel.text
-    assert "volume is not certain: PET, guessed from" in panel.ui.warningsLabel.text
-    assert "SSIM" in panel.ui.qualityLabel.text
+    assert "volume is not certain: PET, guessed from" in panel.ui.resultLabel.text
+    assert not panel.ui.showPlotButton.enabled, "the result is shown before it is measured"
+    panel.wait(lambda: "Measured on 9 of 12" in panel.ui.qualityLabel.text)
+    assert "SSIM" in panel.ui.metricsLabel.text
+    assert "Uptake readable" in panel.ui.qualityLabel.text
+    assert "Hidden: " in panel.ui.resultLabel.text
     assert panel.ui.showPlotButton.enabled
+    panel.ui.measureAllButton.click()
+    panel.wait(lambda: "Measured on 12 of 12" in panel.ui.qualityLabel.text)
+    assert not panel.ui.measureAllButton.enabled
     panel.applyAndWait()
     assert panel.parameters.outputVolume is fused
+
+
+def test_heads_that_lie_apart_are_told_before_they_are_fused(panel):
+    panel.chooseSamplePair()
+    assert panel.ui.registerButton.isHidden()
+    panel.wait(lambda: "These heads do not lie on each other" in panel.ui.warningsLabel.text)
+    assert not panel.ui.registerButton.isHidden()
+    panel.applyAndWait()
+    assert "Fused as they lay: These heads do not" in panel.ui.resultLabel.text
+    panel.ui.registerButton.click()
+    assert panel.parameters.alignment is AlignmentChoice.RIGID
+    assert panel.ui.registerButton.isHidden()
+    assert "These heads" not in panel.ui.warningsLabel.text
+    assert "Fused as they lay" in panel.ui.resultLabel.text, "it belongs to the result"
+
+
+def test_a_look_at_the_heads_is_given_up_when_another_volume_is_chosen(panel):
+    panel.chooseSamplePair()
+    panel.wait(lambda: panel.panel.position._job is not None)
+    job = panel.panel.position._job
+    panel.parameters.otherVolume = None
+    assert not job.running
+    assert panel.panel.position.report is None
+    panel.logic.client.processEvents(0.5)
+    assert panel.ui.registerButton.isHidden()
+
+
+def test_a_new_run_does_not_wait_for_the_measures_of_the_old_one(panel):
+    panel.choosePair()
+    panel.applyAndWait()
+    processId = panel.logic.client.processId
+    panel.apply()
+    assert panel.ui.applyButton.text == "&Cancel"
+    panel.wait(lambda: panel.ui.applyButton.text == "&Apply")
+    assert "Done in" in panel.ui.progressLabel.text
+    assert panel.logic.client.processId == processId
+    panel.wait(lambda: "Measured on 9 of 12" in panel.ui.qualityLabel.text)
+
+
+def test_another_patients_volume_is_asked_for_with_both_identities(panel, monkeypatch):
+    panel.choosePair()
+    asked, answers = [], [False, True]
+
+    def confirm(question, **_):
+        asked.append(question)
+        return answers.pop(0)
+
+    monkeypatch.setattr(slicer.util, "confirmYesNoDisplay", confirm, raising=False)
+    panel.tellPatient(panel.parameters.referenceVolume, "DOE^JANE", "A1", "19500102", "20240305")
+    panel.tellPatient(panel.parameters.otherVolume, "ROE^RICHARD", "B2", "19610708", "20240306")
+    panel.parameters.referenceVolume.Modified()
+    panel.parameters.otherVolume.Modified()
+    panel.panel.refresh()
+    assert "DOE JANE, ID A1, born 1950-01-02, study of 2024-03-05" in (
+        panel.ui.referenceModalityLabel.text
+    )
+    panel.apply()
+    assert "DOE JANE, ID A1" in asked[0]
+    assert "ROE RICHARD, ID B2, born 1961-07-08" in asked[0]
+    assert panel.ui.applyButton.text == "&Apply", "no: nothing runs"
+    panel.applyAndWait()
+    assert len(asked) == 2
+    assert "Different patients" in panel.ui.resultLabel.text
+
+
+def test_an_input_that_cannot_be_fused_disables_apply_with_its_reason(panel):
+    panel.choosePair()
+    flat = slicer.util.addVolumeFromArray(np.ones((1, 24, 28), np.int16), name="Flat")
+    panel.parameters.otherVolume = flat
+    assert not panel.ui.applyButton.enabled
+    assert "'Flat' is a single slice" in panel.ui.applyButton.toolTip
+    assert "single slice" in panel.ui.warningsLabel.text
+    panel.parameters.otherVolume = panel.scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "Empty")
+    assert "'Empty' holds no voxels" in panel.ui.applyButton.toolTip
+
+
+def test_warnings_and_the_end_of_a_run_go_with_their_result(panel):
+    panel.choosePair()
+    panel.applyAndWait()
+    assert "FDG PET, fused by average" in panel.ui.resultLabel.text
+    panel.parameters.otherVolume = slicer.util.addVolumeFromArray(
+        np.ones((12, 24, 28), np.int16), name="CT"
+    )
+    assert panel.ui.progressLabel.text == ""
+    assert "not a fusion of the volumes that are chosen" in panel.ui.resultLabel.text
+    panel.panel.stop()
+    panel.panel.setParameters(None)
+    assert "Nothing is fused yet" in panel.ui.resultLabel.text
+    assert panel.ui.progressLabel.text == ""
+
+
+def test_a_report_without_an_ending_becomes_a_web_page(panel, tmp_path):
+    from MedFusionLib.slicer_app.panel.quality import withSuffix
+
+    assert withSuffix(tmp_path / "Mr. Smith").name == "Mr. Smith.html"
+    assert withSuffix(tmp_path / "report.JSON").name == "report.JSON"
 
 
 def test_a_cancelled_run_gives_the_panel_and_the_scene_back(panel):
@@ -266,17 +205,17 @@ def test_devices_report_and_series_come_from_the_worker(panel, tmp_path):
     assert panel.ui.deviceComboBox.itemText(1) == "CPU"
     panel.applyAndWait()
     panel.panel.quality.saveReport(tmp_path / "report.html")
-    panel.wait(lambda: "Saved" in panel.ui.qualityLabel.text)
+    panel.wait(lambda: "Saved" in panel.ui.qualityMessageLabel.text)
     assert "average" in (tmp_path / "report.html").read_text(encoding="utf-8")
     panel.panel.quality.exportDicom(tmp_path / "series")
-    panel.wait(lambda: "Exported 12 images" in panel.ui.qualityLabel.text)
+    panel.wait(lambda: "Exported 12 images" in panel.ui.qualityMessageLabel.text)
     assert len(list((tmp_path / "series").iterdir())) == 12
 
 
 def test_without_a_slice_view_the_preview_says_so(panel):
     panel.choosePair()
     panel.ui.previewButton.click()
-    assert "no red slice view" in panel.ui.previewLabel.text
+    assert "No slice view is shown" in panel.ui.previewLabel.text
 
 
 def test_the_live_preview_follows_the_view_and_the_choices_and_leaves_nothing(panel):
@@ -284,17 +223,17 @@ def test_the_live_preview_follows_the_view_and_the_choices_and_leaves_nothing(pa
     sliceNode, compositeNode = panel.addRedView()
     count = panel.scene.GetNumberOfNodes()
     panel.ui.livePreviewCheckBox.click()
-    panel.wait(lambda: "slice fused in" in panel.ui.previewLabel.text)
+    panel.wait(lambda: "fused in" in panel.ui.previewLabel.text)
     layer = compositeNode.GetForegroundVolumeID()
     first = slicer.util.arrayFromVolume(panel.scene.GetNodeByID(layer)).copy()
     panel.ui.previewLabel.text = ""
     sliceNode.SetSliceOffset(8.0)
-    panel.wait(lambda: "slice fused in" in panel.ui.previewLabel.text)
+    panel.wait(lambda: "fused in" in panel.ui.previewLabel.text)
     second = slicer.util.arrayFromVolume(panel.scene.GetNodeByID(layer)).copy()
     assert not np.array_equal(first, second)
     panel.ui.previewLabel.text = ""
     panel.parameters.method = "maximum"
-    panel.wait(lambda: "slice fused in" in panel.ui.previewLabel.text)
+    panel.wait(lambda: "fused in" in panel.ui.previewLabel.text)
     third = panel.scene.GetNodeByID(compositeNode.GetForegroundVolumeID())
     assert not np.array_equal(slicer.util.arrayFromVolume(third), second)
     panel.ui.livePreviewCheckBox.click()

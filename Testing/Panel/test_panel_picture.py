@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
 import pytest
@@ -16,10 +17,22 @@ from PySide6 import QtCore  # noqa: E402
 
 from MedFusionLib.methods import method_names  # noqa: E402
 from MedFusionLib.slicer_app import choices  # noqa: E402
+from MedFusionLib.slicer_app.panel.statements import (  # noqa: E402
+    Shown,
+    asHtml,
+    inputStatements,
+    resultStatements,
+)
 from MedFusionLib.slicer_app.panel.texts import methodText  # noqa: E402
 
-WIDTH = 460
+WIDTH = 400
 """Pixels; Slicer's module panel opens at about this width."""
+HEIGHT_FOR_APPLY = 400
+"""What is left for a module's panel in a window of 740 pixels: menus, tool bar, the module's name
+and help, and Data Probe take the rest."""
+COLLAPSED = ("viewCollapsibleButton", "qualityCollapsibleButton", "optionsCollapsibleButton")
+ARROW = 30
+"""Pixels that a list's frame and arrow take."""
 CHOICES = {
     "referenceModality": choices.Modality,
     "otherModality": choices.Modality,
@@ -73,16 +86,34 @@ def fill(panel) -> None:
     for name, items in texts.items():
         panel.findChild(QtWidgets.QComboBox, name).addItems(items)
     labels = {
-        "referenceModalityLabel": "MR, guessed from 't1' in the name",
+        "referenceModalityLabel": "from DICOM: MR\nDOE JANE, ID A1, born 1950-01-02, "
+        "study of 2024-03-05",
         "otherModalityLabel": "PET, guessed from 'pet' in the name",
         "relationLabel": "Same space, other grid: will be resampled "
         "(97 % of the smaller volume overlaps).",
         "methodDescriptionLabel": methodText(method_names()[0]),
-        "warningsLabel": "Only 20 % of the smaller volume overlaps.",
+        "warningsLabel": asHtml(inputStatements(None, ["These heads do not lie on each other."])),
+        "resultLabel": asHtml(
+            resultStatements(
+                Shown(
+                    "T1 + FDG-PET fused",
+                    {
+                        "method": "pyramid",
+                        "warnings": ["The modality of the other volume is not certain."],
+                        "registration": {
+                            "quality": {"verdict": "doubtful", "reason": "Half a head is seen."}
+                        },
+                    },
+                    "T1",
+                    "FDG-PET",
+                )
+            )
+        ),
         "progressLabel": "30 of 94 slices, 8.3 slices/s, 8 s left",
         "previewLabel": "Axial slice fused in 42 ms by pyramid.",
         "distanceLabel": "Inside, 12.3 mm from the border.",
-        "qualityLabel": "Registration: pass.\nMI: 1.234\nSSIM: 0.812",
+        "qualityLabel": "Bone kept: 97 % is shown nearly as bright as in the CT.",
+        "metricsLabel": "MI: 1.234,  SSIM: 0.812",
     }
     for name, text in labels.items():
         panel.findChild(QtWidgets.QLabel, name).setText(text)
@@ -107,6 +138,46 @@ def test_nothing_is_cut_off_at_the_width_of_slicers_panel(panel):
     for button in panel.findChildren(QtWidgets.QAbstractButton):
         if button.isVisible() and button.text():
             assert button.width() >= button.minimumSizeHint().width(), button.objectName()
+
+
+def test_apply_is_in_sight_in_a_low_window(panel):
+    button = panel.findChild(QtWidgets.QPushButton, "applyButton")
+    bottom = button.mapTo(panel, QtCore.QPoint(0, button.height())).y()
+    assert bottom <= HEIGHT_FOR_APPLY
+
+
+def test_what_most_never_open_is_collapsed(repository):
+    path = repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui"
+    widgets = {widget.get("name"): widget for widget in ElementTree.parse(path).iter("widget")}
+    for name in COLLAPSED:
+        (collapsed,) = widgets[name].findall("property[@name='collapsed']/bool")
+        assert collapsed.text == "true", name
+    shown = {"referenceSelector", "otherSelector", "methodComboBox"}
+    assert shown <= {one.get("name") for one in widgets["inputsCollapsibleButton"].iter("widget")}
+
+
+def test_no_wrapped_label_loses_a_line(panel):
+    for label in panel.findChildren(QtWidgets.QLabel):
+        if label.isVisible() and label.wordWrap() and label.text():
+            assert label.height() >= label.heightForWidth(label.width()), label.objectName()
+
+
+def test_no_choice_is_cut_off_in_its_list(panel):
+    for combo in panel.findChildren(QtWidgets.QComboBox):
+        if combo.isVisible() and not isinstance(combo, standIns.NodeSelector):
+            width = combo.width() - ARROW
+            for row in range(combo.count()):
+                text = combo.itemText(row)
+                assert combo.fontMetrics().horizontalAdvance(text) <= width, text
+
+
+def test_the_width_does_not_follow_the_texts(panel):
+    before = panel.minimumSizeHint().width()
+    label = panel.findChild(QtWidgets.QLabel, "warningsLabel")
+    text = label.text()
+    label.setText("Averyverylongwordwithoutanyspace" * 5)
+    assert panel.minimumSizeHint().width() == before
+    label.setText(text)
 
 
 def test_the_keyboard_reaches_every_control(panel):

@@ -66,7 +66,7 @@ ACTS = {
 }
 
 
-def create(device, act):
+def create(device: object, act: str):
     """The registry's entry point for each of them."""
     return Misbehaving(act, ACTS[act])
 

@@ -15,7 +15,6 @@ from MedFusionLib.methods.asfe.architecture import from_config
 from MedFusionLib.methods.asfe.experts import SpatialFrequencyExperts
 from MedFusionLib.methods.asfe.method import ASFE, create
 from MedFusionLib.methods.asfe.weight_file import load_network, save_network
-from MedFusionLib.methods.weighted_details import WeightedDetails
 
 CPU = torch.device("cpu")
 
@@ -46,19 +45,6 @@ def test_background_of_both_sources_stays_exactly_black(method: ASFE) -> None:
     fused = method.fuse(reference, other)
     assert fused[..., :16].abs().max() == 0
     assert fused.min() >= 0 and fused.max() <= 1
-
-
-def test_equal_sources_without_gain_come_back_unchanged() -> None:
-    image = slices(1)[0]
-    untouched = WeightedDetails()(torch.zeros(1, 5, 64, 64), image, image)
-    assert torch.equal(untouched, image)
-
-
-def test_flat_regions_have_no_detail_to_strengthen() -> None:
-    flat = torch.full((1, 1, 64, 64), 0.4)
-    darker = torch.zeros_like(flat)
-    gains = torch.full((1, 5, 64, 64), 10.0)
-    assert torch.allclose(WeightedDetails()(gains, flat, darker), flat, atol=1e-6)
 
 
 def test_size_that_is_no_multiple_of_the_stride_is_refused_with_the_number(method: ASFE) -> None:

@@ -136,6 +136,32 @@ def test_a_compressed_frame_that_is_cut_off_is_refused(tmp_path, name):
         read_volume(write_series(tmp_path, formula=signed_head, edit=cut))
 
 
+@pytest.mark.parametrize("name", SYNTAXES)
+def test_a_compressed_frame_that_is_damaged_and_ends_well_is_refused(tmp_path, name):
+    edit = compressed(name, 16, False)
+
+    def damage(image, index):
+        edit(image, index)
+        if index == 5:
+            stream = pydicom.encaps.get_frame(image.PixelData, 0, number_of_frames=1)
+            image.PixelData = encapsulate([stream[: len(stream) // 2] + b"\xff\xd9"])
+            image["PixelData"].is_undefined_length = True
+
+    with pytest.raises(InputError, match=r"IM0005\.dcm.*truncated or damaged"):
+        read_volume(write_series(tmp_path, dtype="u2", edit=damage))
+
+
+def test_run_lengths_that_are_cut_off_are_refused(tmp_path):
+    def cut(image, index):
+        image.compress(RLELossless)
+        stream = pydicom.encaps.get_frame(image.PixelData, 0, number_of_frames=1)
+        image.PixelData = encapsulate([stream[: len(stream) * 2 // 3]])
+        image["PixelData"].is_undefined_length = True
+
+    with pytest.raises(InputError, match="truncated or damaged"):
+        read_volume(write_series(tmp_path, edit=cut))
+
+
 def test_an_unknown_compression_is_refused(tmp_path):
     def unknown(image, index):
         image.PixelData = encapsulate([b"\0" * 64])

@@ -109,8 +109,8 @@ def test_small_slices_keep_their_size(tmp_path: Path, side: int) -> None:
     assert torch.isfinite(fused).all()
 
 
-def test_the_residual_convention_leaves_common_background_at_zero(tmp_path: Path) -> None:
-    method = create(CPU, weights=stored(tmp_path, replace(TINY, output="residual over maximum")))
+def test_weighted_bands_leave_common_background_at_zero(tmp_path: Path) -> None:
+    method = create(CPU, weights=stored(tmp_path, replace(TINY, output="weighted bands")))
     reference, other = slices(2)
     fused = method.fuse(reference, other)
     background = (reference == 0) & (other == 0)

@@ -17,8 +17,10 @@ from PIL import Image
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.evaluation.metrics import METRIC_CARDS, all_metrics
 from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
+from MedFusionLib.evaluation.volume_measures import background_leak
 from MedFusionLib.fusion import fuse
 from MedFusionLib.registration.pictures import quality_pictures
+from MedFusionLib.slices.colour import apply_colour_map, luminance
 from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import Volume
 
@@ -56,6 +58,41 @@ def test_scores_of_a_grey_fusion_are_those_of_its_slices_in_eight_bits():
     assert scores["empty_slices"] == 2
 
 
+def test_an_empty_slice_has_no_metric():
+    reference, other = head(1, "MR"), head(2, "CT")
+    result = fuse(reference, other, method="maximum", device="cpu")
+    for volume in (reference, other, result.volume):
+        volume.voxels[0] = 0
+    scores = score_fusion(reference, other, result.volume, result.report)
+    assert {values[0] for values in scores["per_slice"].values()} == {None}
+
+
+def test_some_slices_that_show_something_stand_for_all():
+    reference, other = head(1, "MR"), head(2, "CT")
+    result = fuse(reference, other, method="maximum", device="cpu")
+    whole = score_fusion(reference, other, result.volume, result.report)
+    some = score_fusion(reference, other, result.volume, result.report, most_slices=3)
+    assert some["measured_slices"] == 3
+    for name, values in some["per_slice"].items():
+        measured = [(a, b) for a, b in zip(values, whole["per_slice"][name], strict=True) if a]
+        assert all(a == pytest.approx(b) for a, b in measured)
+        assert len(measured) <= 3
+
+
+def test_bone_that_is_shown_is_kept_and_bone_that_is_dimmed_is_not():
+    reference = head(1, "MR")
+    soft = np.random.default_rng(3).integers(-1000, 100, reference.grid_shape).astype(np.int16)
+    ct = replace(reference, voxels=soft, modality="CT")
+    ct.voxels[:, 4:12, 4:12] = 1200
+    options = {"device": "cpu", "window_other": (-200.0, 1400.0)}
+    bone, grey = 1400 / 1600, reference.voxels[:, 4:12, 4:12] / 255
+    dimmed = ((bone + grey) / 2 >= 0.9 * bone).mean()
+    for method, kept in (("maximum", 1.0), ("average", dimmed)):
+        result = fuse(reference, ct, method=method, **options)
+        scores = score_fusion(reference, ct, result.volume, result.report)
+        assert scores["legibility"]["bone_kept"] == pytest.approx(kept, abs=0.02)
+
+
 def test_scores_use_the_windows_of_the_fusion_and_not_others():
     reference, other = head(1, "MR", 4.0, np.int16), head(2, "CT", 4.0, np.int16)
     windows = {"window_reference": (0.0, 1020.0), "window_other": (0.0, 1020.0)}
@@ -69,7 +106,12 @@ def test_scores_use_the_windows_of_the_fusion_and_not_others():
 def test_a_colour_fusion_keeps_the_hue_and_has_no_leak(scored):
     volume = scored.report["metrics"]["volume"]
     assert volume["hue_error"] < 1
-    assert volume["background_leak"] == pytest.approx(0, abs=1e-6)
+    # The brighter source is all that is shown: dim voxels of the sources themselves, and no more.
+    light = 255 * luminance(apply_colour_map(head(2, "PET").voxels / 255, "rainforest"))
+    sources = [torch.from_numpy(stack.astype(float)) for stack in (head(1, "MR").voxels, light)]
+    dim = background_leak(torch.maximum(*sources), *sources)
+    assert volume["background_leak"] == pytest.approx(dim, abs=1e-6)
+    assert dim < 1e-5
     assert volume["invented_edges"] == 0
 
 

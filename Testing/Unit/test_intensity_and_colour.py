@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -84,18 +82,6 @@ def test_ycbcr_of_the_opencv_parity_crop_agrees_to_rounding(shared):
 def test_ycbcr_returns_to_the_rgb_it_came_from():
     rgb = np.random.default_rng(2).random((100, 3)).astype(np.float32)
     assert np.allclose(colour.ycbcr_to_rgb(colour.rgb_to_ycbcr(rgb)), rgb, atol=1e-6)
-
-
-def test_recolouring_sets_the_luminance_and_keeps_the_hue():
-    rng = np.random.default_rng(3)
-    rgb, fused = rng.random((500, 3)).astype(np.float32), rng.random(500).astype(np.float32)
-    result = colour.recolour(fused, rgb)
-    assert result.min() >= 0 and result.max() <= 1
-    assert np.allclose(colour.luminance(result), fused, atol=1e-5)
-    for before, after in zip(rgb, result, strict=True):
-        if after.max() - after.min() > 0.01:
-            turn = colorsys.rgb_to_hsv(*before)[0] - colorsys.rgb_to_hsv(*after)[0]
-            assert abs((turn + 0.5) % 1 - 0.5) < 1 / 360
 
 
 @pytest.mark.parametrize("name", colour.COLOUR_MAPS)

@@ -34,7 +34,7 @@ def test_a_method_follows_the_protocol_and_keeps_the_shape(name):
     assert fuse_slices(method, reference, other).shape == reference.shape
 
 
-@pytest.mark.parametrize("name", CLASSICAL)
+@pytest.mark.parametrize("name", [name for name in CLASSICAL if name != "additive"])
 def test_fusing_an_image_with_itself_gives_it_back(name):
     image, _ = pair()
     assert torch.allclose(fuse_slices(create_method(name), image, image), image, atol=2e-5)
@@ -142,3 +142,34 @@ def test_saliency_is_scipys_smoothed_laplacian():
     expected = scipy.ndimage.gaussian_filter(laplacian, 5, truncate=1.0, mode="nearest")
     ours = guided.saliency(torch.from_numpy(image)[None, None])[0, 0].numpy()
     assert np.allclose(ours, expected, atol=1e-9)
+
+
+def textured(seed: int, low: float, high: float) -> torch.Tensor:
+    noise = torch.rand(1, 1, 128, 128, generator=torch.Generator().manual_seed(seed))
+    return low + (high - low) * torch.nn.functional.avg_pool2d(noise, 9, 1, 4)
+
+
+@pytest.mark.parametrize("sigma", [2.0, 4.0, 7.0])
+@pytest.mark.parametrize("in_other", [False, True])
+@pytest.mark.parametrize("amplitude", [-0.2, 0.2])
+def test_additive_shows_a_lesion_of_either_source(sigma, in_other, amplitude):
+    sources = [textured(1, 0.2, 0.4), textured(2, 0.3, 0.5)]
+    rows, columns = np.mgrid[:128, :128] - 64
+    profile = torch.from_numpy(np.exp(-(rows**2 + columns**2) / (2 * sigma**2))).float()
+    method = create_method("additive")
+    without = method.fuse(*sources)
+    sources[in_other] = sources[in_other] + amplitude * profile
+    change = method.fuse(*sources) - without
+    shown = (profile * change).sum() / (amplitude * profile.square()).sum()
+    # The maximum would show 1 or nearly 0, the average 0.5.
+    assert 0.85 <= shown <= 1.05
+
+
+def test_additive_leaves_bone_solid_and_an_empty_place_black():
+    ct, mr = torch.full((2, 1, 1, 96, 96), 0.3)
+    ct[..., 30:60, 30:60] = 1.0
+    mr[..., 40:50, 40:50] = 0.6
+    ct[..., :10], mr[..., :10] = 0, 0
+    fused = create_method("additive").fuse(mr, ct)
+    assert fused[..., 30:60, 30:60].min() >= 0.9
+    assert fused[..., :10].abs().max() == 0

@@ -73,6 +73,17 @@ def test_metrics_agree_with_scikit_learn_scikit_image_and_scipy():
         assert found[name] == pytest.approx(value, rel=1e-9), name
 
 
+def test_ssim_with_the_range_of_floats_is_that_of_scikit_image_for_floats():
+    fused, reference, other = (noise_slices(seed) for seed in (5, 6, 7))
+    found = metrics.structural_similarity(fused, reference, other, metrics.FLOAT_RANGE)
+    one, two, three = (image[0].numpy() for image in (fused, reference, other))
+    expected = sum(
+        skimage.metrics.structural_similarity(one, source, data_range=2.0)
+        for source in (two, three)
+    )
+    assert float(found) == pytest.approx(expected, rel=1e-9)
+
+
 def test_a_slice_scores_the_same_alone_and_in_a_batch():
     batch = [noise_slices(seed, count=11) for seed in (1, 2, 3)]
     together = metrics.all_metrics(*batch)

@@ -145,10 +145,10 @@ def test_a_method_says_when_it_was_not_made_for_the_modality():
 
 def test_a_guess_is_shown_as_a_guess_and_an_unknown_asks():
     guess = replace(MR, modalitySource="guess", modalityReason="guessed from 't1' in the name")
-    assert "guessed" in state(replace(READY, reference=guess)).referenceModalityText
+    assert "guessed" in state(replace(READY, reference=guess)).referenceText
     unknown = replace(guess, modality="unknown")
-    assert "choose" in state(replace(READY, other=unknown)).otherModalityText
-    assert state(READY).otherModalityText == "", "what the user has chosen is not repeated"
+    assert "choose" in state(replace(READY, other=unknown)).otherText
+    assert state(READY).otherText == "", "what the user has chosen is not repeated"
 
 
 def test_every_method_is_told_in_a_sentence_with_its_modalities():
@@ -189,10 +189,10 @@ def test_the_tips_distance_says_inside_or_outside():
 
 
 def test_a_preview_says_how_it_differs_from_what_apply_would_do():
-    same = previewText("axial", 0.042, "asfe", "asfe", "axial")
-    assert same == "Axial slice fused in 42 ms by asfe."
-    assert "asfe is too slow" in previewText("axial", 0.042, "live", "asfe", "axial")
-    assert "chosen above" in previewText("coronal", 0.042, "asfe", "asfe", "axial")
+    same = previewText("axial", 0.042, "asfe", "asfe", "axial", "Red")
+    assert same == "Axial slice in the view Red, fused in 42 ms by asfe."
+    assert "asfe is too slow" in previewText("axial", 0.042, "live", "asfe", "axial", "Red")
+    assert "chosen under Options" in previewText("coronal", 0.042, "asfe", "asfe", "axial", "Red")
 
 
 def test_the_version_of_torch_is_told_once_it_is_known():

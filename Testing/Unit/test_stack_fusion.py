@@ -21,7 +21,7 @@ from MedFusionLib.fusion import fuse
 from MedFusionLib.methods import METHODS, create_method
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.slices.intensity import Window
-from MedFusionLib.slices.painting import SlicePainter
+from MedFusionLib.slices.painting import SlicePainter, choose_colour_map
 from MedFusionLib.volumes.volume import Volume
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -55,7 +55,8 @@ def test_reading_ahead_and_writing_behind_change_not_a_bit(modality, batch_size)
         reference, other, "pyramid", "none", batch_size=batch_size,
         window_reference=(0.0, 1.0), window_other=(0.0, 1.0), device="cpu",
     ).volume.voxels  # fmt: skip
-    colour_map = "hot" if modality == "PET" else None
+    colour_map = choose_colour_map(other, "auto")
+    assert (colour_map is None) == (modality == "CT")
     painter = SlicePainter(reference, other, (UNIT, UNIT), "axial", colour_map)
     method = create_method("pyramid")
     for index in range(len(found)):

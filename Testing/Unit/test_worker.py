@@ -58,6 +58,16 @@ def badClient(temporary):
     assert list(temporary.iterdir()) == []
 
 
+class Found:
+    """A transform that needs no steps to be found."""
+
+    def __init__(self, value):
+        self.value = value
+
+    def steps(self):
+        return iter(())
+
+
 def submit(client, method="average", **more):
     volumes = {"reference": volume(0), "other": volume(1, "CT")}
     options = {"method": method, "device": "cpu", **more.pop("options", {})}
@@ -176,7 +186,7 @@ def test_a_transform_reaches_the_worker_linear_or_not(client):
         shift, sitk.sitkVectorFloat64, (40, 40, 40), (-20, -20, -5), (2.0, 2.0, 2.0)
     )
     fused = [
-        client.wait(submit(client, transform=transform))["volume"].voxels
+        client.wait(submit(client, transform=Found(transform)))["volume"].voxels
         for transform in (shift, sitk.DisplacementFieldTransform(field))
     ]
     expected = fuse(
@@ -184,6 +194,25 @@ def test_a_transform_reaches_the_worker_linear_or_not(client):
     ).volume.voxels
     np.testing.assert_array_equal(fused[0], expected)
     assert np.abs(fused[1].astype(int) - expected).max() <= 1
+
+
+def test_a_run_whose_transform_is_still_being_found_is_cancelled_at_once(client):
+    errors, steps = [], []
+
+    class Endless(Found):
+        def steps(self):
+            while True:
+                steps.append(1)
+                yield
+
+    job = submit(client, transform=Endless(None), onError=errors.append)
+    pump(client, lambda: len(steps) > 5)
+    job.cancel()
+    pump(client, lambda: not job.running)
+    assert [type(error) for error in errors] == [Cancelled]
+    count = len(steps)
+    assert client.wait(submit(client))["report"]["slices"] == 12
+    assert len(steps) == count
 
 
 def test_a_refusal_of_the_library_arrives_as_the_same_error(client):
@@ -415,7 +444,7 @@ def test_a_measured_run_reports_every_slice_and_its_page_can_be_saved(client, tm
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
     text = page.read_text(encoding="utf-8")
     assert "average" in text
-    assert text.count("<img") == 6
+    assert text.count("<img") == 12
     client.wait(submit(client, "maximum"))
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
     assert "<img" not in page.read_text(encoding="utf-8"), "pictures of another fusion"

@@ -34,10 +34,13 @@ MEASURES = {
 }
 
 
-def fusion_page(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
+def fusion_page(
+    report: Mapping[str, Any], pictures: Mapping[str, str], hidden: Mapping[str, str] | None = None
+) -> str:
     """The page for a `FusionResult.report`, with plots where it holds metrics.
 
-    `pictures`: data URIs of the alignment's pictures by name (see `quality_pictures`), or none.
+    `pictures`: data URIs of the alignment's pictures by name (see `quality_pictures`), or none;
+    `hidden`: those of what is hidden (see `hidden_pictures`), likewise.
     """
     title = f"MedFusion report: {report['method']}"
     sections = [
@@ -45,6 +48,7 @@ def fusion_page(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         _method(report),
         _volumes(report),
         legend_section(report),
+        _hidden(report.get("hidden"), hidden or {}),
         _alignment(report, pictures),
         _times(report["seconds"]),
         _metrics(report.get("metrics")),
@@ -57,7 +61,18 @@ def scores_page(report: Mapping[str, Any]) -> str:
     files = [(role, report[role]["path"], _window(report[role])) for role in ("reference", "other")]
     files.append(("fused", report["fused"]["path"], "–"))
     sections = [_table(("volume", "file", "window"), files), _metrics(report["metrics"])]
+    if "legibility" in report:
+        sections.append(_seen(report["legibility"]))
     return _page("MedFusion scores of a fused volume", sections)
+
+
+def _seen(measures: Mapping[str, float | None]) -> str:
+    rows = [
+        (name.replace("_", " "), _number(value))
+        for name, value in measures.items()
+        if value is not None
+    ]
+    return "<h2>What a reader sees</h2>" + _table(("measure", "value"), rows)
 
 
 def _page(title: str, sections: Sequence[str]) -> str:
@@ -152,17 +167,34 @@ def _registration(quality: Mapping[str, Any]) -> dict[str, str]:
 def _pictures(pictures: Mapping[str, str]) -> str:
     if not pictures:
         return "<p>The alignment was not pictured.</p>"
+    return (
+        "<p>Look before you trust: in a checkerboard, squares of the reference and of the other "
+        "volume take turns, and outlines must run on from square to square. In the pictures of "
+        "edges, the reference's edges (yellow) must lie on those of the other volume.</p>"
+        + _figures(pictures)
+    )
+
+
+def _hidden(figures: Mapping[str, Any] | None, pictures: Mapping[str, str]) -> str:
+    """The section of what the fused volume hides; nothing where that was not measured."""
+    if figures is None:
+        return ""
+    return (
+        f"<h2>What is hidden</h2><p><b>{escape(figures['sentence'])}</b></p>"
+        "<p>Orange: places where the fused volume shows less than a fifth of the local contrast of "
+        "the other volume, or inverts it; blue: of the reference; violet: of both. Look there at "
+        "the sources themselves. Each plane is cut where the most is hidden. Before it the same "
+        "slice as it was fused.</p>" + _figures(pictures)
+    )
+
+
+def _figures(pictures: Mapping[str, str]) -> str:
     figures = "".join(
         f'<figure><img alt="{escape(name)}" src="{uri}">'
         f"<figcaption>{escape(name.replace('-', ', '))}</figcaption></figure>"
         for name, uri in pictures.items()
     )
-    return (
-        "<p>Look before you trust: in a checkerboard, squares of the reference and of the other "
-        "volume take turns, and outlines must run on from square to square. In the pictures of "
-        "edges, the reference's edges (yellow) must lie on those of the other volume.</p>"
-        f'<div class="pictures">{figures}</div>'
-    )
+    return f'<div class="pictures">{figures}</div>'
 
 
 def _matrix_row(row: Sequence[float]) -> str:

@@ -18,8 +18,10 @@ import numpy as np
 import torch
 
 from MedFusionLib.errors import GeometryError, InputError
+from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.metrics import DEFINITION_SET, all_metrics
 from MedFusionLib.evaluation.reports.fusion_page import fusion_page
+from MedFusionLib.evaluation.reports.legibility_figures import legibility_figures
 from MedFusionLib.evaluation.volume_measures import grey_measures, hue_error
 from MedFusionLib.outputs import write_text
 from MedFusionLib.registration.pictures import write_pictures
@@ -48,16 +50,21 @@ def score_fusion(
     fused: Volume,
     report: Mapping[str, Any] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    most_slices: int | None = None,
 ) -> dict[str, Any]:
-    """Metrics of every slice and measures of the whole, as JSON values (null where undefined).
+    """Metrics of the slices and measures of the whole, as JSON values (null where undefined).
+
+    Every slice that shows something is measured, or `most_slices` of them, spread evenly.
 
     The three volumes lie on one grid (`FusionResult.aligned_other`). All are brought to grey
     values 0..255, rounded, by the windows, colours and plane of the fusion's `report`; without one,
     by the defaults (see `default_settings`). Of a colour volume the luminance is scored.
     `progress(done, total)` hears of slices that are done; what it raises ends the scoring.
 
-    Returns `per_slice` (metric -> a value per slice), `mean` (over the slices that show something),
-    `volume` (see `volume_measures`), `plane`, `slices`, `empty_slices` and `definition_set`.
+    Returns `per_slice` (metric -> a value per slice, null for an empty or unmeasured one), `mean`
+    (over the measured slices), `volume` (see `volume_measures`), `legibility` (see
+    `legibility_figures`), `plane`, `slices`, `empty_slices`, `measured_slices` and
+    `definition_set`.
     Raises: GeometryError when the grids differ in shape.
     """
     shapes = {volume.grid_shape for volume in (reference, other, fused)}
@@ -68,8 +75,9 @@ def score_fusion(
         )
     settings = _settings(report or default_settings(reference, other, fused))
     stacks = _grey_stacks(reference, other, fused, settings)
-    shown = stacks[0].amax(dim=(1, 2)) > 0
-    per_slice = all_metrics(*stacks, progress=progress)
+    shown = torch.stack([stack.amax(dim=(1, 2)) for stack in stacks]).amax(dim=0) > 0
+    places = _spread(torch.nonzero(shown)[:, 0], most_slices)
+    per_slice = _metrics_at(places, stacks, progress)
     measures = grey_measures(*stacks)
     if settings.colour_map is not None and fused.is_colour:
         measures["hue_error"] = _hue_error(other, fused, settings)
@@ -78,23 +86,62 @@ def score_fusion(
         "plane": settings.plane,
         "slices": len(shown),
         "empty_slices": int((~shown).sum()),
-        "mean": {name: _mean_of_finite(values[shown]) for name, values in per_slice.items()},
+        "measured_slices": len(places),
+        "mean": {name: _mean_of_finite(values) for name, values in per_slice.items()},
         "per_slice": {name: _finite_list(values) for name, values in per_slice.items()},
         "volume": {name: _finite(value) for name, value in measures.items()},
+        "legibility": (
+            legibility_figures(reference, other, fused, report, places.tolist())
+            if report is not None
+            else {}
+        ),
     }
 
 
+def _spread(places: torch.Tensor, most: int | None) -> torch.Tensor:
+    """All places, or so many of them, evenly spread."""
+    if most is None or len(places) <= most:
+        return places
+    return places[torch.linspace(0, len(places) - 1, most).round().long()]
+
+
+def _metrics_at(
+    places: torch.Tensor,
+    stacks: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
+    progress: Callable[[int, int], None] | None,
+) -> dict[str, torch.Tensor]:
+    """A value per slice of the stack for each metric, nan where it was not measured.
+
+    An empty slice has none: of two images without content some metrics would say that they are
+    alike.
+    """
+    if not len(places):
+        return {name: torch.full((len(stacks[0]),), math.nan) for name in METRIC_CARDS}
+    measured = all_metrics(*(stack[places] for stack in stacks), progress=progress)
+    values = {}
+    for name, of_places in measured.items():
+        values[name] = torch.full((len(stacks[0]),), math.nan, dtype=of_places.dtype)
+        values[name][places] = of_places
+    return values
+
+
 def write_report(
-    report: Mapping[str, Any], path: Path, pictures: Mapping[str, np.ndarray] | None = None
+    report: Mapping[str, Any],
+    path: Path,
+    pictures: Mapping[str, np.ndarray] | None = None,
+    hidden: Mapping[str, np.ndarray] | None = None,
 ) -> None:
     """Write a fusion's report as a page (.html) or as JSON (.json), whole or not at all.
 
-    `pictures` are those of `registration.pictures.quality_pictures`; the page shows them, JSON
-    leaves them out. Raises: InputError for another ending.
+    `pictures` are those of `registration.pictures.quality_pictures`, `hidden` those of
+    `hidden_pictures`; the page shows them, JSON leaves them out.
+
+    Raises: InputError for another ending.
     """
     suffix = path.suffix.lower()
     if suffix == ".html":
-        write_text(path, fusion_page(report, picture_uris(pictures or {})))
+        shown = picture_uris(pictures or {}), picture_uris(hidden or {})
+        write_text(path, fusion_page(report, *shown))
     elif suffix == ".json":
         write_text(path, json.dumps(report, indent=2) + "\n")
     else:
@@ -128,7 +175,10 @@ def default_settings(
         choose_window(reference, windows[0]),
         choose_window(replace(other, voxels=brightest), windows[1]),
     )
-    described = [{"window": asdict(window)} for window in chosen]
+    described = [
+        {"window": asdict(window), "modality": volume.modality}
+        for window, volume in zip(chosen, (reference, other), strict=True)
+    ]
     return {
         "plane": plane,
         "colour": _colour_of(other, fused),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
-from MedFusionLib.evaluation.leaderboard import COLUMNS, METRIC_NAMES, Table
+from MedFusionLib.evaluation.leaderboard import Table
+from MedFusionLib.evaluation.legibility.page import NOTES as SEEN_NOTES
+from MedFusionLib.evaluation.legibility.page import cell_tables, figure_tables
 from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.reports.pictures import box_plots, contact_sheet
 from MedFusionLib.evaluation.scoring import SIDE_MEASURES, Scored, Sources
@@ -26,7 +28,9 @@ NOTES = (
     "Not part of the rank: invented edges is the share of fused edges that stand in neither source "
     "within 2 pixels; background leak the share of energy where both sources are background; hue "
     "error the mean hue difference to the functional source in degrees; entropy inside the head "
-    "the EN of the pixels where a source shows something, which a grey background cannot raise.",
+    "the EN of the pixels where a source shows something, which a grey background cannot raise. "
+    "SSIM has the data range 255; SSIM range 2 is the same with the range that scikit-image took "
+    "for floats, as tables of other papers have it: compare with them in the column of theirs.",
 )
 
 PAGE = """<!DOCTYPE html>
@@ -50,7 +54,7 @@ caption { text-align: left; font-weight: bold; padding: 0.4em 0; }
 {% for section in sections %}
 <h2>{{ section.name }}</h2>
 {% for table in section.tables %}<div class="wide"><table><caption>{{ table.caption }}</caption>
-<tr><th>method</th>{% for heading in headings %}<th>{{ heading }}</th>{% endfor %}</tr>
+<tr><th>method</th>{% for heading in table.headings %}<th>{{ heading }}</th>{% endfor %}</tr>
 {% for row in table.rows %}<tr{% if row.published %} class="published"{% endif %}>
 <td>{{ row.method }}{% if row.published %} (published images){% endif %}</td>
 {% for cell in row.cells %}<td{% if cell.best %} class="best"{% endif %}>{{ cell.text }}
@@ -65,7 +69,15 @@ caption { text-align: left; font-weight: bold; padding: 0.4em 0; }
 {% for name in ("reference", "other", "fused") -%}
 <td><img alt="{{ name }} {{ row.pair_id }}" src="{{ row[name] }}"></td>{% endfor %}</tr>
 {% endfor %}</table>{% endfor %}
-{% endfor %}</body></html>
+{% endfor %}
+{% if seen %}<h2>What a reader sees</h2>{% endif %}
+{% for note in seen_notes %}<p>{{ note }}</p>{% endfor %}
+{% for table in seen %}<div class="wide"><table>
+<caption>{{ table.title }}. {{ table.caption }}</caption>
+<tr>{% for heading in table.headings %}<th>{{ heading }}</th>{% endfor %}</tr>
+{% for row in table.rows %}<tr>{% for cell in row %}<td>{{ cell }}</td>{% endfor %}</tr>
+{% endfor %}</table></div>{% endfor %}
+</body></html>
 """
 
 
@@ -76,8 +88,12 @@ def leaderboard_page(
     scores: pd.DataFrame,
     scored: Sequence[Scored],
     sources: dict[tuple[str, str], Sources],
+    seen: Mapping[str, Any] | None = None,
 ) -> str:
-    """The whole page. `lines` tell what was compared: the manifest, weights, device."""
+    """The whole page. `lines` tell what was compared: the manifest, weights, device.
+
+    ``seen``: the values of legibility.json, where that was judged.
+    """
     from jinja2 import Environment
 
     page = Environment(autoescape=True).from_string(PAGE)
@@ -87,18 +103,17 @@ def leaderboard_page(
         version=__version__,
         lines=lines,
         notes=NOTES,
-        headings=["mean rank", *map(_heading, METRIC_NAMES), *map(_spaced, SIDE_MEASURES)],
+        seen_notes=[] if seen is None else SEEN_NOTES,
+        seen=[] if seen is None else [*figure_tables(seen), *cell_tables(seen)],
         sections=[_section(name, tables, scores, scored, sources) for name in names],
     )
 
 
-def _heading(metric: str) -> str:
-    card = METRIC_CARDS[metric]
-    return f"{metric}{MARKS[card.raised_by]} {'↑' if card.higher_is_better else '↓'}"
-
-
-def _spaced(measure: str) -> str:
-    return f"{measure.replace('_', ' ')} {SIDE_MEASURES[measure]}"
+def _heading(name: str) -> str:
+    if name not in METRIC_CARDS:
+        return f"{name.replace('_', ' ')} {SIDE_MEASURES.get(name, '')}".rstrip()
+    card = METRIC_CARDS[name]
+    return f"{name}{MARKS[card.raised_by]} {'↑' if card.higher_is_better else '↓'}"
 
 
 def _section(
@@ -134,9 +149,10 @@ def _plot(table: Table, scores: pd.DataFrame) -> str:
 
 
 def _table(table: Table) -> dict[str, Any]:
-    best = _best(table.rows)
+    best = _best(table)
     return {
         "caption": table.caption,
+        "headings": [_heading(name) for name in table.columns],
         "rows": [
             {
                 "method": method,
@@ -147,7 +163,7 @@ def _table(table: Table) -> dict[str, Any]:
                         "interval": _interval(row, name),
                         "best": row[name] == best[name],
                     }
-                    for name in ("mean_rank", *COLUMNS)
+                    for name in table.columns
                 ],
             }
             for method, row in table.rows.iterrows()
@@ -155,11 +171,11 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
-def _best(rows: pd.DataFrame) -> dict[str, float]:
+def _best(table: Table) -> dict[str, float]:
     higher = {name for name, card in METRIC_CARDS.items() if card.higher_is_better}
+    rows = table.rows
     return {
-        name: rows[name].max() if name in higher else rows[name].min()
-        for name in ("mean_rank", *COLUMNS)
+        name: rows[name].max() if name in higher else rows[name].min() for name in table.columns
     }
 
 

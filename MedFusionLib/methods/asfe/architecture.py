@@ -32,6 +32,8 @@ class Architecture:
     decoder_outputs: tuple[int, ...] = ()
     spectrum: str = "published"
     """How the frequency filter goes back to complex numbers, a key of ``SPECTRA``."""
+    fold: int = 1
+    """Side of the squares of pixels that become the channels of one before the encoder."""
     mixture: str = "alone"
     """Whether the experts' answer replaces their input, a key of ``experts.MIXTURES``."""
     output: str = "linear"
@@ -49,8 +51,8 @@ class Architecture:
 
     @property
     def stride(self) -> int:
-        """H and W of the images must be multiples of this: one patch at eighth resolution."""
-        return self.patch * 2 ** (LEVELS - 1)
+        """H and W of the images must be multiples of this: one patch at the coarsest level."""
+        return self.fold * self.patch * 2 ** (LEVELS - 1)
 
     def as_config(self) -> dict[str, Any]:
         """JSON-able description, the inverse of :func:`from_config`."""
@@ -79,15 +81,16 @@ def from_config(config: Mapping[str, Any]) -> Architecture:
 PRESETS = {
     "paper": Architecture(),
     "compact": Architecture(
-        widths=(8, 12, 16, 24, 32),
-        patch=8,
+        widths=(16, 20, 28, 40, 48),
+        patch=4,
         dim=32,
         heads=4,
         slots=8,
-        decoder_hidden=(12, 12, 12, 16),
-        decoder_outputs=(12, 12, 16, 24),
+        decoder_hidden=(24, 24, 24, 28),
+        decoder_outputs=(24, 24, 28, 40),
         spectrum="regrouped",
+        fold=2,
         mixture="added",
-        output="weighted details",
+        output="weighted bands",
     ),
 }

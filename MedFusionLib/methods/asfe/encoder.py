@@ -69,14 +69,14 @@ class EncoderLevel(nn.Module):
 class Encoder(nn.Module):
     """Stem and four levels; both images pass through the same one.
 
-    ``(N, 1, H, W)`` becomes four maps of ``widths[1:]`` channels with sides H, H/2, H/4, H/8.
+    ``(N, channels, H, W)`` becomes four maps of ``widths[1:]`` channels, whose sides are H to H/8.
     ``widths`` is the stem's width and the four levels' widths; ``hidden`` the width between the
     two convolutions of each level.
     """
 
-    def __init__(self, widths: tuple[int, ...], hidden: tuple[int, ...]) -> None:
+    def __init__(self, channels: int, widths: tuple[int, ...], hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(1, widths[0], 1)
+        self.stem = nn.Conv2d(channels, widths[0], 1)
         self.levels = nn.ModuleList(
             EncoderLevel(before, between, after, _reduction(level, before))
             for level, (before, between, after) in enumerate(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from MedFusionLib.methods.asfe.architecture import Architecture
 from MedFusionLib.methods.asfe.decoder import Decoder
@@ -57,7 +58,9 @@ class ASFEFusion(nn.Module):
         super().__init__()
         self.architecture = architecture
         levels = architecture.widths[1:]
-        self.encoder = Encoder(architecture.widths, architecture.encoder_hidden)
+        self.encoder = Encoder(
+            architecture.fold**2, architecture.widths, architecture.encoder_hidden
+        )
         self.fusions = nn.ModuleList(FusionModule(width, architecture) for width in levels)
         self.decoder = Decoder(
             tuple(2 * width for width in levels),
@@ -68,9 +71,15 @@ class ASFEFusion(nn.Module):
         self.projection = nn.Conv2d(architecture.decoder_outputs[0], self.output.channels, 1)
 
     def forward(self, image1: Tensor, image2: Tensor) -> Tensor:
+        return self.output.cut(self.uncut(image1, image2), image1, image2)
+
+    def uncut(self, image1: Tensor, image2: Tensor) -> Tensor:
+        """The fused image before it is cut to the range of values that can be shown."""
         self._check_size(image1)
+        fold = self.architecture.fold
         # One image after the other, not one batch: batch normalisation sees each on its own.
-        pairs = zip(self.encoder(image1), self.encoder(image2), strict=True)
+        encoded = [self.encoder(F.pixel_unshuffle(image, fold)) for image in (image1, image2)]
+        pairs = zip(*encoded, strict=True)
         fused = [
             fusion(maps1, maps2) for fusion, (maps1, maps2) in zip(self.fusions, pairs, strict=True)
         ]
@@ -78,7 +87,7 @@ class ASFEFusion(nn.Module):
         # bfloat16's three digits would show in the image: the last step keeps all of them.
         with torch.autocast(decoded.device.type, enabled=False):
             gains = self.projection(at_least_single(decoded))
-            return self.output(gains, at_least_single(image1), at_least_single(image2))
+            return self.output.uncut(gains, at_least_single(image1), at_least_single(image2))
 
     def _check_size(self, image: Tensor) -> None:
         height, width = image.shape[-2:]

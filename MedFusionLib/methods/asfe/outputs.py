@@ -1,14 +1,14 @@
 """What turns the decoder's last maps into the fused image.
 
 The published network has one map and uses it as it is. The compact preset reads its maps as
-gains on the sources' own detail.
+gains on the sources' own bands of detail.
 """
 
 from __future__ import annotations
 
 from torch import Tensor, nn
 
-from MedFusionLib.methods.weighted_details import WeightedDetails
+from MedFusionLib.methods.weighted_bands import FoldedBands
 
 
 class LinearOutput(nn.Module):
@@ -16,11 +16,14 @@ class LinearOutput(nn.Module):
 
     channels = 1
 
-    def forward(self, decoded: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
+    def uncut(self, decoded: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
         return decoded
 
+    def cut(self, uncut: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
+        return uncut
 
-OUTPUTS: dict[str, type[LinearOutput] | type[WeightedDetails]] = {
+
+OUTPUTS: dict[str, type[LinearOutput] | type[FoldedBands]] = {
     "linear": LinearOutput,
-    "weighted details": WeightedDetails,
+    "weighted bands": FoldedBands,
 }

@@ -8,7 +8,7 @@ from torch import nn
 
 from MedFusionLib.methods.dmfnet.diffusion import NoiseSchedule, make_schedule
 from MedFusionLib.methods.dmfnet.fusion_head import FusionHead
-from MedFusionLib.methods.dmfnet.outputs import OUTPUTS
+from MedFusionLib.methods.dmfnet.outputs import OUTPUTS, HeadBands, TanhOutput
 from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
 
 
@@ -72,9 +72,9 @@ class DMFNetConfig:
         scales = sorted(self.feat_scales, reverse=True)
         levels = [scale // (self.res_blocks + 1) for scale in scales]
         widths = [self.inner_channel * self.channel_mults[level] for level in levels]
-        return FusionHead(widths, scales, self.time_steps)
+        return FusionHead(widths, scales, self.time_steps, OUTPUTS[self.output].channels)
 
-    def build_output(self) -> nn.Module:
+    def build_output(self) -> TanhOutput | HeadBands:
         return OUTPUTS[self.output]()
 
 
@@ -87,7 +87,7 @@ PRESETS = {
         res_blocks=1,
         feat_scales=(9, 7, 5, 3, 1),
         dropout=0.0,
-        output="residual over maximum",
+        output="weighted bands",
     ),
 }
 

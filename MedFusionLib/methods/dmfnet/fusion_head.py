@@ -146,16 +146,21 @@ class FusionLevel(nn.Module):
 
 
 class FusionHead(nn.Module):
-    """From UNet features of both modalities to one fused image in (-1, 1).
+    """From UNet features of both modalities to the maps of the fused image, in (-1, 1).
 
     Args:
         widths: channels of each feature scale, coarsest first.
         feat_scales: indices of these UNet features, coarsest (highest index) first.
         time_steps: the noise steps whose features arrive, in the order of arrival.
+        maps: how many maps the output convention reads; the authors' reads one.
     """
 
     def __init__(
-        self, widths: Sequence[int], feat_scales: Sequence[int], time_steps: Sequence[int]
+        self,
+        widths: Sequence[int],
+        feat_scales: Sequence[int],
+        time_steps: Sequence[int],
+        maps: int = 1,
     ) -> None:
         super().__init__()
         if len(widths) != len(feat_scales):
@@ -175,10 +180,10 @@ class FusionHead(nn.Module):
             for level, width in enumerate(widths)
         )
         self.hidden_convolution = nn.Conv2d(widths[-1], HIDDEN_WIDTH, 3, padding=1)
-        self.image_convolution = nn.Conv2d(HIDDEN_WIDTH, 1, 3, padding=1)
+        self.image_convolution = nn.Conv2d(HIDDEN_WIDTH, maps, 3, padding=1)
 
     def forward(self, reference: Sequence[Features], other: Sequence[Features]) -> Tensor:
-        """Return the fused image (B, 1, H, W) in (-1, 1).
+        """Return the maps (B, maps, H, W) in (-1, 1).
 
         Args:
             reference: one entry per time step, each holding the anatomical image's UNet features

@@ -118,8 +118,8 @@ class DMFNet:
         kind = reference.device.type
         with torch.autocast(kind, torch.float16, enabled=_float16_is_on(kind)):
             features = self._unet.features(noisy, levels, self.config.feat_scales)
-            head_map = self._head(*split_passes(features, len(self.config.time_steps)))
-        return self._output(head_map, reference, other)
+            maps = self._head(*split_passes(features, len(self.config.time_steps)))
+        return self._output(maps, reference, other)
 
 
 def _float16_is_on(kind: str) -> bool:

@@ -1,28 +1,42 @@
-"""What makes the fused slice out of the fusion head's map.
+"""What makes the fused slice out of the fusion head's maps.
 
-All tensors are (N, 1, H, W); the sources and the result are in [0, 1], the map in (-1, 1).
+Sources and result are (N, 1, H, W) in [0, 1], the maps (N, channels, H, W) in (-1, 1).
 """
 
-import torch
+import math
+
 from torch import Tensor, nn
+
+from MedFusionLib.methods.weighted_bands import WeightedBands
+
+_REACH = 4.0
 
 
 class TanhOutput(nn.Module):
-    """The map itself is the fused image, scaled from (-1, 1): the authors' convention."""
+    """The only map itself is the fused image, scaled from (-1, 1): the authors' convention."""
 
-    def forward(self, head_map: Tensor, reference: Tensor, other: Tensor) -> Tensor:
-        return ((head_map + 1) / 2).clamp(0, 1)
+    channels = 1
+
+    def uncut(self, maps: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+        return (maps + 1) / 2
+
+    def cut(self, uncut: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+        return uncut.clamp(0, 1)
+
+    def forward(self, maps: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+        return self.cut(self.uncut(maps, reference, other), reference, other)
 
 
-class ResidualOverMaximum(nn.Module):
-    """The map corrects the brighter source; where both sources are zero, so is the result."""
+class HeadBands(WeightedBands):
+    """Gains on the sources' bands; the head's hyperbolic tangents reach far enough times four."""
 
-    def forward(self, head_map: Tensor, reference: Tensor, other: Tensor) -> Tensor:
-        brighter = torch.maximum(reference, other)
-        return (brighter + head_map).clamp(0, 1) * (brighter > 0)
+    start = tuple(math.atanh(value / _REACH) for value in WeightedBands.start)
+
+    def uncut(self, maps: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
+        return super().uncut(_REACH * maps, image1, image2)
 
 
-OUTPUTS: dict[str, type[nn.Module]] = {
+OUTPUTS: dict[str, type[TanhOutput] | type[HeadBands]] = {
     "tanh": TanhOutput,
-    "residual over maximum": ResidualOverMaximum,
+    "weighted bands": HeadBands,
 }

@@ -1,4 +1,4 @@
-"""A small U-shaped network that gives the gains of ``weighted_details``.
+"""A small U-shaped network that gives the gains of ``weighted_bands``.
 
 It works at a half, a quarter and an eighth of the slice's resolution and has no normalisation, so
 that a slice's result does not depend on its batch, nor on what fills the rest of the image.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from MedFusionLib.methods.weighted_details import WeightedDetails
+from MedFusionLib.methods.weighted_bands import FoldedBands
 
 FOLD = 2
 """Every square of FOLD x FOLD pixels becomes the channels of one."""
@@ -50,18 +50,21 @@ class LiveFusion(nn.Module):
         self.join_middle = ConvolutionPair(middle, middle)
         self.middle_to_fine = nn.Conv2d(middle, fine, 1)
         self.join_fine = ConvolutionPair(fine, fine)
-        self.gains = nn.Conv2d(fine, WeightedDetails.channels * FOLD**2, 3, padding=1)
-        self.output = WeightedDetails()
+        self.gains = nn.Conv2d(fine, FoldedBands.channels, 3, padding=1)
+        self.output = FoldedBands()
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
+        return self.output.cut(self.uncut(reference, other), other, reference)
+
+    def uncut(self, reference: Tensor, other: Tensor) -> Tensor:
+        """The fused slices before they are cut to the range that can be shown."""
         images = torch.cat([reference, other], dim=1)
         fine = self.fine(functional.pixel_unshuffle(images, FOLD))
         middle = self.middle(fine)
         coarse = self.coarse(middle)
         middle = self.join_middle(middle + _doubled(self.coarse_to_middle(coarse)))
         fine = self.join_fine(fine + _doubled(self.middle_to_fine(middle)))
-        gains = functional.pixel_shuffle(self.gains(fine), FOLD)
-        return self.output(gains, other, reference)
+        return self.output.uncut(self.gains(fine), other, reference)
 
 
 def _doubled(maps: Tensor) -> Tensor:

@@ -22,6 +22,8 @@ class Inputs:
     overlapKind: str | None = None
     overlapFraction: float = 0.0
     outputIsInput: bool = False
+    outputIsForeign: bool = False
+    """Whether the chosen output was not made by MedFusion."""
     outputIsColour: bool | None = None
     """None for a new output volume."""
 
@@ -33,6 +35,10 @@ class Options:
     method: str = DEFAULT_METHOD
     alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
     hasTransform: bool = False
+    apart: str | None = None
+    """A sentence where a quick look has found that the heads do not lie on each other."""
+    hasFoundTransform: bool = False
+    """Whether these volumes were registered, and the transform is there to be used."""
     colour: Colour = Colour.AUTOMATIC
     force: bool = False
     torchInstalled: bool = True

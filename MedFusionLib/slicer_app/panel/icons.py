@@ -18,6 +18,7 @@ SLICER_ICONS = {
     "followPointerCheckBox": "SlicesCrosshair",
     "resliceDriverCheckBox": "OrientationMarker",
     "slicesIn3DCheckBox": "SliceIntersections",
+    "showHiddenButton": "Small/SlicerVisible",
     "showTableButton": "LayoutFourUpTableView",
     "showPlotButton": "LayoutFourUpQuantitativeView",
     "saveReportButton": "Small/SlicerSave",

@@ -11,6 +11,7 @@ from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.facts import Inputs, Options
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.running.torch_setup import torchInstalled
+from MedFusionLib.slicer_app.scene.provenance import isFused
 from MedFusionLib.slicer_app.scene.scene_facts import isColour, relation, volumeFacts
 
 
@@ -34,16 +35,21 @@ class ChosenInputs:
             overlapKind=found.kind if found else None,
             overlapFraction=found.fraction if found else 0.0,
             outputIsInput=output is not None and output in (reference, other),
+            outputIsForeign=output is not None and not isFused(output),
             outputIsColour=None if output is None else isColour(output),
         )
 
 
-def chosenOptions(parameters, deviceWarning: str | None) -> Options:
+def chosenOptions(
+    parameters, deviceWarning: str | None, hasFoundTransform: bool, apart: str | None
+) -> Options:
     """The chosen options, as far as rules hang on them."""
     return Options(
         method=parameters.method,
         alignment=parameters.alignment,
         hasTransform=parameters.alignmentTransform is not None,
+        hasFoundTransform=hasFoundTransform,
+        apart=apart,
         colour=parameters.colour,
         force=parameters.force,
         torchInstalled=torchInstalled(),
@@ -55,6 +61,13 @@ def chosenTransform(parameters):
     """The transform node that lays the other volume on the reference, where one is asked for."""
     chosen = parameters.alignment is AlignmentChoice.TRANSFORM
     return parameters.alignmentTransform if chosen else None
+
+
+def chosenPlaces(parameters) -> tuple:
+    """What tells whether the volumes lie as they did, voxels, modalities and transform included."""
+    nodes = (parameters.referenceVolume, parameters.otherVolume, chosenTransform(parameters))
+    modalities = (parameters.referenceModality, parameters.otherModality)
+    return (*(_state(node) for node in nodes), *modalities)
 
 
 def chosenRequest(parameters) -> FusionRequest:
@@ -79,7 +92,6 @@ def chosenRequest(parameters) -> FusionRequest:
         modalities=(parameters.referenceModality.value, parameters.otherModality.value),
         windows=(parameters.referenceWindow.value, parameters.otherWindow.value),
         options=options,
-        score=parameters.score,
     )
 
 

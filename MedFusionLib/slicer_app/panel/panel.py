@@ -8,18 +8,29 @@ from __future__ import annotations
 
 import qt
 
+from MedFusionLib.registration.quick_check import APART
 from MedFusionLib.slicer_app.choices import AlignmentChoice
+from MedFusionLib.slicer_app.panel.chosen_nodes import ChosenNodes
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
 from MedFusionLib.slicer_app.panel.icons import setIcons
-from MedFusionLib.slicer_app.panel.inputs import ChosenInputs, chosenOptions, chosenRequest
+from MedFusionLib.slicer_app.panel.inputs import (
+    ChosenInputs,
+    chosenOptions,
+    chosenPlaces,
+    chosenRequest,
+)
 from MedFusionLib.slicer_app.panel.moved_nodes import MovedNodes
 from MedFusionLib.slicer_app.panel.node_selectors import letKeyboardReach
+from MedFusionLib.slicer_app.panel.position_check import PositionCheck
 from MedFusionLib.slicer_app.panel.preview import PreviewSection
-from MedFusionLib.slicer_app.panel.quality import QualitySection
+from MedFusionLib.slicer_app.panel.quality import SAMPLED_SLICES, QualitySection
+from MedFusionLib.slicer_app.panel.result import ResultSection
 from MedFusionLib.slicer_app.panel.run import RunSection
 from MedFusionLib.slicer_app.panel.state import REGISTERING, PanelState, panelState
+from MedFusionLib.slicer_app.panel.statements import asHtml, inputStatements
 from MedFusionLib.slicer_app.panel.views import ViewSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
+from MedFusionLib.slicer_app.scene.provenance import recordMeasures, sourcesOf
 
 SELECTORS = (
     "referenceSelector",
@@ -37,15 +48,20 @@ class Panel:
         self.ui = ui
         self.logic = logic
         self._parameters = None
+        self._pair: tuple = (None, None)
+        self._refreshIsDue = False
+        self._checked: dict | None = None
         self._inputs = ChosenInputs()
         self._moved = MovedNodes(self._onMoved)
+        self.chosen = ChosenNodes(ui, self._onNodeRemoved)
         self.devices = DeviceSection(ui, logic, self.refresh)
         self.preview = PreviewSection(ui, logic.client, self.request)
-        self.run = RunSection(
-            ui, logic, self.request, self.stopPreview, self._onFused, self.refresh
-        )
-        self.views = ViewSection(ui)
-        self.quality = QualitySection(ui, logic)
+        self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
+        self.position = PositionCheck(logic.client, self.refresh)
+        self.result = ResultSection(ui)
+        self.views = ViewSection(ui, lambda: self.result.node)
+        self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
+        ui.registerButton.connect("clicked()", self.onRegisterButton)
         setIcons(ui)
         for name in SELECTORS:
             letKeyboardReach(getattr(ui, name))
@@ -53,11 +69,16 @@ class Panel:
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""
         self._parameters = parameters
-        self.run.forgetWarnings()
+        self._pair = self._chosenPair()
+        self.run.clearText()
         self.stopPreview()
-        for section in (self.devices, self.views, self.quality):
+        for section in (self.chosen, self.devices, self.result, self.views, self.quality):
             section.setParameters(parameters)
         self.refresh()
+
+    def _chosenPair(self) -> tuple:
+        parameters = self._parameters
+        return (parameters.referenceVolume, parameters.otherVolume) if parameters else (None, None)
 
     def request(self) -> FusionRequest:
         """The fusion that is chosen in the panel."""
@@ -68,63 +89,135 @@ class Panel:
         parameters = self._parameters
         if parameters is None:
             return
-        options = chosenOptions(parameters, self.devices.warning)
+        self._leaveOutputOfOthers()
+        self.chosen.offerInputs()
+        found = self.result.foundTransform is not None
+        options = chosenOptions(parameters, self.devices.warning, found, self._apart())
         state = panelState(self._inputs(parameters), options, self.run.state)
+        self._watchPosition(state)
         self._moved.watch(
             parameters.referenceVolume, parameters.otherVolume, parameters.alignmentTransform
         )
         self._show(state)
+        self.run.question = state.question
         self.devices.showChosen()
         self.preview.show(state)
-        self.views.refresh()
-        self.quality.refresh()
+        for section in (self.result, self.views, self.quality):
+            section.refresh()
+
+    def _apart(self) -> str | None:
+        check = self.position.report
+        return check["sentence"] if check is not None and check["verdict"] == APART else None
+
+    def _watchPosition(self, state: PanelState) -> None:
+        """Look at volumes that will be fused as they lie, while nothing else is done."""
+        parameters = self._parameters
+        isSeen = state.missing is None and parameters.alignment not in REGISTERING
+        if self.run.running or not isSeen:
+            self.position.stop()
+        else:
+            self.position.watch(chosenPlaces(parameters), self.request)
+
+    def _leaveOutputOfOthers(self) -> None:
+        """Other inputs make a new volume; who wants to write into the old one picks it again."""
+        pair = self._chosenPair()
+        if pair == self._pair:
+            return
+        self._pair = pair
+        output = self._parameters.outputVolume
+        if output is not None and sourcesOf(output) != pair:
+            self._parameters.outputVolume = None
+            self.run.clearText()
 
     def _show(self, state: PanelState) -> None:
         ui = self.ui
         ui.applyButton.enabled, ui.applyButton.text = state.applyEnabled, state.applyText
         ui.applyButton.toolTip = state.applyToolTip
-        for name in ("inputs", "alignment", "fusion", "output"):
-            getattr(ui, f"{name}CollapsibleButton").enabled = state.inputsEnabled
-        ui.transformSelector.enabled = self._parameters.alignment is AlignmentChoice.TRANSFORM
-        ui.relationLabel.text = state.relationText
-        ui.referenceModalityLabel.text = state.referenceModalityText
-        ui.otherModalityLabel.text = state.otherModalityText
-        ui.methodDescriptionLabel.text = state.methodText
-        ui.warningsLabel.text = "\n".join((*state.warnings, *self.run.warnings))
-        ui.warningsLabel.visible = bool(ui.warningsLabel.text)
+        for section in (ui.inputsCollapsibleButton, ui.optionsCollapsibleButton):
+            section.enabled = state.inputsEnabled
+        isTransform = self._parameters.alignment is AlignmentChoice.TRANSFORM
+        ui.transformLabel.visible = ui.transformSelector.visible = isTransform
+        _say(ui.relationLabel, state.relationText)
+        _say(ui.referenceModalityLabel, state.referenceText)
+        _say(ui.otherModalityLabel, state.otherText)
+        ui.registerButton.visible = state.registerOffered
+        ui.methodDescriptionLabel.text = ui.methodComboBox.toolTip = state.methodText
+        _say(ui.warningsLabel, asHtml(inputStatements(state.missing, state.warnings)))
 
     def _onMoved(self) -> None:
         self.refresh()
         self.preview.renew()
+
+    def _onNodeRemoved(self, names: tuple[str, ...], node) -> None:
+        """A node is about to leave the scene, and nobody has chosen it any more."""
+        self.result.forget(node)
+        if "pointerTransform" in names:
+            self.views.onPointerDeleted()
+        if names:
+            self.refresh()
+        if not self._refreshIsDue:
+            # What refers to the node does so until it is gone.
+            self._refreshIsDue = True
+            qt.QTimer.singleShot(0, self._refreshLater)
+
+    def _refreshLater(self) -> None:
+        self._refreshIsDue = False
+        self.refresh()
+
+    def onRegisterButton(self) -> None:
+        """Register before the next fusion."""
+        self._parameters.alignment = AlignmentChoice.RIGID
 
     def askForDevices(self) -> None:
         """Let the worker say what it can run on; the panel goes on meanwhile."""
         self.devices.ask()
 
     def stopPreview(self) -> None:
-        """Take the fused slice away from the red view."""
+        """Take the fused slice away from its view."""
         self.preview.stop()
+
+    def _onStart(self) -> None:
+        self.stopPreview()
+        self.quality.stopMeasuring()
+        # What was found belongs to the result, whatever is looked at afterwards.
+        isSeen = self._parameters.alignment not in REGISTERING
+        self._checked = self.position.report if isSeen else None
 
     def _onFused(self, fusedNode, report) -> None:
         parameters = self._parameters
         if parameters is None:
             return
+        if self._checked is not None:
+            report["quick_check"] = self._checked
+            recordMeasures(fusedNode, report)
         parameters.outputVolume = fusedNode
         if parameters.alignment in REGISTERING:
             parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
-        self.quality.setReport(fusedNode, report)
+        self.quality.setReport(fusedNode, report, self.run.lastNumber)
         # In a turn of its own, so that the interface lives between the two.
         qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
 
     def _showFused(self, fusedNode) -> None:
-        if fusedNode.GetScene() is not None and self._parameters is not None:
-            self.views.onFused(fusedNode)
+        parameters = self._parameters
+        if fusedNode.GetScene() is None or parameters is None:
+            return
+        self.views.onFused(fusedNode)
+        if parameters.score and not self.run.running:
+            self.quality.measure(SAMPLED_SLICES)
 
     def stop(self) -> None:
         """End the run and the preview, and drop what observes the scene."""
         self.run.forget()
+        self.position.stop()
         self.stopPreview()
         self._moved.watch()
+        self.chosen.setParameters(None)
         self.views.stop()
         self.quality.forget()
         self.logic.stop()
+
+
+def _say(label, text: str) -> None:
+    """Show a text; an empty label would take a line's height."""
+    label.text = text
+    label.visible = bool(text)

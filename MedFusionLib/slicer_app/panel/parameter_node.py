@@ -24,6 +24,7 @@ class MedFusionParameterNode:
     allowNonfinite, force, score - see MedFusionLib.fusion.fuse; score measures the result.
     outputVolume - the fused volume, updated in place.
     blendOpacity - of the fused volume over the reference.
+    inputsWereDeleted - after that, nobody but the user chooses volumes.
     pointerTransform - the pointer that the slice views follow.
     """
 
@@ -47,3 +48,4 @@ class MedFusionParameterNode:
     outputVolume: vtkMRMLScalarVolumeNode
     blendOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     pointerTransform: vtkMRMLTransformNode
+    inputsWereDeleted: bool = False

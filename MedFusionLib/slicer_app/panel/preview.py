@@ -1,4 +1,4 @@
-"""The panel's section "Preview": the slice of the red view, once or while the user scrolls."""
+"""The panel's preview: the slice of a view, once or while the user scrolls."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from MedFusionLib.slicer_app.panel.state import PanelState
 from MedFusionLib.slicer_app.panel.texts import previewText
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slicer_app.views.layouts import previewView
 from MedFusionLib.slicer_app.views.slice_preview import SlicePreview
 
 
@@ -20,16 +21,17 @@ class PreviewSection:
     def __init__(self, ui, client, makeRequest: Callable[[], FusionRequest]) -> None:
         self.ui = ui
         self._makeRequest = makeRequest
+        self._viewName = ""
         self._preview = SlicePreview(client, self._onShown, self._onError)
         ui.previewButton.connect("clicked()", self.onPreviewButton)
         ui.livePreviewCheckBox.connect("toggled(bool)", self.onLivePreview)
 
     def onPreviewButton(self) -> None:
-        """Fuse the slice of the red view once."""
+        """Fuse the slice of the view once."""
         self._start(live=False)
 
     def onLivePreview(self, live: bool) -> None:
-        """Fuse each slice that the red view shows, or stop."""
+        """Fuse each slice that the view shows, or stop."""
         if live:
             self._start(live=True)
         else:
@@ -48,12 +50,12 @@ class PreviewSection:
             self.renew()
 
     def _start(self, live: bool) -> None:
-        layoutManager = slicer.app.layoutManager()
-        sliceWidget = layoutManager.sliceWidget("Red") if layoutManager else None
+        sliceWidget = previewView()
         if sliceWidget is None:
-            self._tell(_("There is no red slice view."))
+            self._tell(_("No slice view is shown. Choose a layout with slice views first."))
             return
         with slicer.util.tryWithErrorDisplay(_("The slice could not be previewed.")):
+            self._viewName = sliceWidget.mrmlSliceNode().GetLayoutName()
             self._preview.start(
                 self._makeRequest(),
                 sliceWidget.mrmlSliceNode(),
@@ -72,7 +74,7 @@ class PreviewSection:
             self.stop()
 
     def stop(self) -> None:
-        """Take the fused slice away from the red view."""
+        """Take the fused slice away from its view."""
         self._preview.stop()
         self._tell("")
         # Without the signal, which would come back here.
@@ -83,7 +85,7 @@ class PreviewSection:
     def _onShown(self, plane: str, seconds: float, method: str) -> None:
         request = self._preview.request
         chosenPlane = request.options.get("plane")
-        self._tell(previewText(plane, seconds, method, request.method, chosenPlane))
+        self._tell(previewText(plane, seconds, method, request.method, chosenPlane, self._viewName))
 
     def _onError(self, error: MedFusionError) -> None:
         self._tell(str(error))

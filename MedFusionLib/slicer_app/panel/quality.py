@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
@@ -9,9 +10,12 @@ import qt
 import slicer
 
 from MedFusionLib.errors import Cancelled, MedFusionError
+from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE, showHiddenMap
+from MedFusionLib.slicer_app.scene.provenance import recordMeasures
 from MedFusionLib.slicer_app.scene.quality_nodes import (
     metricsChart,
     metricsTable,
+    metricsText,
     metricsToolTip,
     qualityText,
     reportOf,
@@ -19,16 +23,27 @@ from MedFusionLib.slicer_app.scene.quality_nodes import (
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
 
+HIDDEN_OPACITY = 0.6
+"""Of the map of what is hidden: what it lies over can still be seen."""
+SAMPLED_SLICES = 9
+"""So many are measured after each run; that takes a tenth of the time that all take."""
+
 
 class QualitySection:
     """Shows how well a volume was fused, and takes it out of Slicer with its provenance."""
 
-    def __init__(self, ui, logic) -> None:
+    def __init__(self, ui, logic, shownNode: Callable, onChanged: Callable[[], None]) -> None:
         self.ui = ui
         self.logic = logic
+        self._shownNode = shownNode
         self._parameters = None
         self._report: dict | None = None
         self._fusedId: str | None = None
+        self._run: int | None = None
+        self._measuring = None
+        self._onChanged = onChanged
+        ui.measureAllButton.connect("clicked()", self.onMeasureAllButton)
+        ui.showHiddenButton.connect("clicked()", self.onShowHiddenButton)
         ui.showTableButton.connect("clicked()", self.onShowTableButton)
         ui.showPlotButton.connect("clicked()", self.onShowPlotButton)
         ui.saveReportButton.connect("clicked()", self.onSaveReportButton)
@@ -37,19 +52,60 @@ class QualitySection:
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""
         self._parameters = parameters
+        self._tell("")
 
-    def setReport(self, fusedNode, report) -> None:
-        """A run has ended with this report."""
-        self._fusedId, self._report = fusedNode.GetID(), report
+    def setReport(self, fusedNode, report, run: int) -> None:
+        """A run has ended with this report; the worker knows it by its number."""
+        self._fusedId, self._report, self._run = fusedNode.GetID(), report, run
 
     def forget(self) -> None:
         """Forget the last run, whose nodes are gone."""
-        self._fusedId = self._report = None
+        self.stopMeasuring()
+        self._fusedId = self._report = self._run = None
+
+    def onMeasureAllButton(self) -> None:
+        """Measure every slice."""
+        self.measure(None)
+
+    def measure(self, mostSlices: int | None) -> None:
+        """Measure the last fusion in the background: so many of its slices, or all."""
+        self.stopMeasuring()
+        self._measuring = self.logic.client.submit(
+            "measure",
+            {},
+            onDone=self._onMeasured,
+            onError=self._onMeasuringFailed,
+            fusion=self._run,
+            most_slices=mostSlices,
+        )
+        self.refresh()
+
+    def stopMeasuring(self) -> None:
+        """Nobody waits for the measures any more."""
+        if self._measuring is not None:
+            self._measuring.abandon()
+            self._measuring = None
+
+    def _onMeasured(self, result) -> None:
+        self._measuring = None
+        seconds = {**self._report["seconds"], "measure": result["seconds"]}
+        measures = {"metrics": result["metrics"], "hidden": result["hidden"]}
+        self._report = {**self._report, **measures, "seconds": seconds}
+        fusedNode = slicer.mrmlScene.GetNodeByID(self._fusedId)
+        if fusedNode is not None:
+            recordMeasures(fusedNode, self._report)
+        self._onChanged()
+
+    def _onMeasuringFailed(self, error: MedFusionError) -> None:
+        self._measuring = None
+        self.refresh()
+        if not isinstance(error, Cancelled):
+            self._tell(str(error))
 
     @property
     def report(self):
-        """The report of the chosen output: of the last run, else what its node carries."""
-        fusedNode = self._parameters.outputVolume if self._parameters else None
+        """The report of the shown volume: of the last run, else what its node carries."""
+        fusedNode = self._shownNode()
         if fusedNode is None:
             return None
         if self._report is not None and fusedNode.GetID() == self._fusedId:
@@ -57,21 +113,57 @@ class QualitySection:
         return reportOf(fusedNode)
 
     def refresh(self) -> None:
-        """Enable what the chosen output has."""
+        """Enable what the shown volume has."""
         ui, report = self.ui, self.report
         measured = bool(report and report.get("metrics"))
         ui.showTableButton.enabled = ui.showPlotButton.enabled = measured
         ui.saveReportButton.enabled = ui.exportDicomButton.enabled = report is not None
-        ui.qualityLabel.text = qualityText(report)
-        ui.qualityLabel.toolTip = metricsToolTip(report)
+        isOfLastRun = self._run is not None and report is not None and report is self._report
+        isWhole = measured and report["metrics"].get("measured_slices") == (
+            report["metrics"]["slices"] - report["metrics"]["empty_slices"]
+        )
+        ui.measureAllButton.enabled = isOfLastRun and self._measuring is None and not isWhole
+        fusedNode = self._shownNode()
+        hasMap = fusedNode is not None and fusedNode.GetNodeReference(HIDDEN_ROLE) is not None
+        ui.showHiddenButton.enabled = isOfLastRun or hasMap
+        ui.qualityLabel.text = (
+            qualityText(report) if self._measuring is None else _("Measuring the fused slices...")
+        )
+        ui.metricsLabel.text = metricsText(report)
+        ui.metricsLabel.toolTip = metricsToolTip(report)
+
+    def onShowHiddenButton(self) -> None:
+        """Lay the map of what is hidden over the fused volume; make it first if need be."""
+        fusedNode = self._shownNode()
+        made = fusedNode.GetNodeReference(HIDDEN_ROLE)
+        if made is not None:
+            view_layouts.showBlend(fusedNode, made, HIDDEN_OPACITY)
+            return
+        self._tell(_("Looking for what is hidden..."))
+        self.logic.client.submit(
+            "map_hidden",
+            {},
+            onDone=lambda result: self._onHiddenMapped(fusedNode, result),
+            onError=self._onError,
+            fusion=self._run,
+        )
+
+    def _onHiddenMapped(self, fusedNode, result) -> None:
+        if fusedNode.GetScene() is None or fusedNode.GetID() != self._fusedId:
+            return
+        node = showHiddenMap(fusedNode, result["volume"])
+        self._report = {**self._report, "hidden": result["hidden"]}
+        recordMeasures(fusedNode, self._report)
+        view_layouts.showBlend(fusedNode, node, HIDDEN_OPACITY)
+        self._onChanged()
 
     def onShowTableButton(self) -> None:
         """Show the metrics in a table view."""
-        view_layouts.showTable(metricsTable(self._parameters.outputVolume, self.report))
+        view_layouts.showTable(metricsTable(self._shownNode(), self.report))
 
     def onShowPlotButton(self) -> None:
         """Show the metrics of each slice in a plot view."""
-        view_layouts.showPlot(metricsChart(self._parameters.outputVolume, self.report))
+        view_layouts.showPlot(metricsChart(self._shownNode(), self.report))
 
     def onSaveReportButton(self) -> None:
         """Ask for a file and write the report there."""
@@ -81,7 +173,7 @@ class QualitySection:
         )
         if not chosen:
             return
-        self.saveReport(Path(chosen))
+        self.saveReport(withSuffix(Path(chosen)))
 
     def saveReport(self, path: Path) -> None:
         """Write the report as a page (.html) or as JSON (.json)."""
@@ -106,10 +198,10 @@ class QualitySection:
             self.exportDicom(Path(chosen) / f"MedFusion-{stamp}")
 
     def exportDicom(self, folder: Path) -> None:
-        """Write the chosen output as a derived DICOM series into a new folder."""
+        """Write the shown volume as a derived DICOM series into a new folder."""
         self._tell(_("Exporting..."))
         self.logic.exportDicom(
-            self._parameters.outputVolume,
+            self._shownNode(),
             self.report,
             folder,
             onDone=lambda result: self._tell(
@@ -121,9 +213,16 @@ class QualitySection:
         )
 
     def _tell(self, text: str) -> None:
-        self.ui.qualityLabel.text = text
+        self.ui.qualityMessageLabel.text = text
+        self.ui.qualityMessageLabel.visible = bool(text)
 
     def _onError(self, error: MedFusionError) -> None:
         self._tell(str(error))
         if not isinstance(error, Cancelled) and not slicer.app.testingEnabled():
             slicer.util.errorDisplay(str(error))
+
+
+def withSuffix(path: Path) -> Path:
+    """A report's file; one without a known ending becomes a web page."""
+    isKnown = path.suffix.lower() in (".html", ".json")
+    return path if isKnown else path.with_name(path.name + ".html")

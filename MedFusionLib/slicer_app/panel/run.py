@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import slicer
 
@@ -23,7 +24,7 @@ class RunSection:
     """Runs what ``makeRequest()`` describes when Apply is pressed.
 
     ``onStart()`` is called before a run begins; ``onDone(fusedNode, report)`` after one that
-    succeeded; ``onChanged()`` whenever ``state`` or ``warnings`` are others than before.
+    succeeded; ``onChanged()`` whenever ``state`` is another than before.
     """
 
     def __init__(
@@ -37,8 +38,10 @@ class RunSection:
     ) -> None:
         self.ui = ui
         self.state = JobState()
-        self.warnings: tuple[str, ...] = ()
-        """What the last run has warned of."""
+        self.lastNumber = 0
+        """By which the worker knows the last run that succeeded."""
+        self.question: str | None = None
+        """What the user has to say yes to before a run begins, or None."""
         self._logic = logic
         self._makeRequest = makeRequest
         self._onStart, self._onDone, self._onChanged = onStart, onDone, onChanged
@@ -60,21 +63,32 @@ class RunSection:
             # A second Cancel ends the run before it returns.
             self._job.cancel()
             return
+        accepted = self.question
+        if accepted is not None and not self._confirmed(accepted):
+            return
         self._onStart()
         with slicer.util.tryWithErrorDisplay(_("The fusion could not start.")):
             # Installing shows dialogs, which let a second click through.
             self.ui.applyButton.enabled = False
             try:
-                self._start()
+                self._start(accepted)
+            except (MedFusionError, ValueError) as error:
+                self._tell(error)
             finally:
                 self._onChanged()
 
-    def _start(self) -> None:
-        self._logic.ensureReady()
-        self._job = self._logic.fuseRequest(
-            self._makeRequest(), self._onProgress, self._onResult, self._onError
+    @staticmethod
+    def _confirmed(question: str) -> bool:
+        return slicer.util.confirmYesNoDisplay(
+            question + "\n\n" + _("Fuse them all the same?"), windowTitle=_("Different patients")
         )
-        self.warnings = ()
+
+    def _start(self, accepted: str | None) -> None:
+        self._logic.ensureReady()
+        request = replace(self._makeRequest(), acceptedPatients=accepted)
+        self._job = self._logic.fuseRequest(
+            request, self._onProgress, self._onResult, self._onError
+        )
         self._setState(running=True)
 
     def _setState(self, **values) -> None:
@@ -108,16 +122,19 @@ class RunSection:
             self.show()
 
     def _onResult(self, fusedNode, report) -> None:
-        self._job = None
-        self.warnings = tuple(report["warnings"])
+        self.lastNumber, self._job = self._job.number, None
         self._onDone(fusedNode, report)
         self.ui.progressLabel.text = doneText(report)
         self._setState()
 
     def _onError(self, error: MedFusionError) -> None:
         self._job = None
-        self.ui.progressLabel.text = str(error)
         self._setState()
+        self._tell(error)
+
+    def _tell(self, error: Exception) -> None:
+        """Why there is no result, in one sentence; no traceback for what is refused on purpose."""
+        self.ui.progressLabel.text = str(error)
         if not isinstance(error, Cancelled) and not slicer.app.testingEnabled():
             slicer.util.errorDisplay(str(error), detailedText="\n".join(self._logic.log()))
 
@@ -129,11 +146,13 @@ class RunSection:
     def _showLog(self) -> None:
         self.ui.logText.plainText = "\n".join(self._logic.log())
 
-    def forgetWarnings(self) -> None:
-        """Forget what the last run has warned of: its volumes are no longer chosen."""
-        self.warnings = ()
+    def clearText(self) -> None:
+        """Forget how the last run ended: its volumes are no longer chosen, or its scene is gone."""
+        if self._job is None:
+            self.ui.progressLabel.text = ""
 
     def forget(self) -> None:
         """Forget the run, which is about to end with its process."""
         self._job = None
-        self.state = JobState()
+        self._setState()
+        self.clearText()

@@ -16,8 +16,14 @@ from MedFusionLib.registration.overlap import (
 )
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
 from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options
-from MedFusionLib.slicer_app.panel.texts import methodText, modalityText, relationText
+from MedFusionLib.slicer_app.panel.texts import (
+    factsText,
+    identityText,
+    methodText,
+    relationText,
+)
 from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.volumes.identity import differing_fields
 
 FUNCTIONAL = ("PET", "SPECT")
 REGISTERING = (AlignmentChoice.RIGID, AlignmentChoice.AFFINE)
@@ -34,8 +40,14 @@ class PanelState:
     previewEnabled: bool
     previewToolTip: str
     relationText: str
-    referenceModalityText: str
-    otherModalityText: str
+    referenceText: str
+    otherText: str
+    missing: str | None
+    """Why nothing can be fused yet."""
+    registerOffered: bool
+    """Whether the heads lie apart, so that a registration is to be chosen with one click."""
+    question: str | None
+    """What has to be confirmed before a run begins."""
     methodText: str
     warnings: tuple[str, ...]
 
@@ -50,10 +62,15 @@ def panelState(inputs: Inputs, options: Options, job: JobState) -> PanelState:
         applyToolTip=_applyToolTip(options, job, missing),
         inputsEnabled=not job.running,
         previewEnabled=previewMissing is None,
-        previewToolTip=previewMissing or _("Fuse the slice of the red view and lay it over it"),
+        previewToolTip=previewMissing or _("Fuse the slice of a slice view and lay it over it"),
         relationText=relationText(inputs),
-        referenceModalityText=modalityText(inputs.reference),
-        otherModalityText=modalityText(inputs.other),
+        referenceText=factsText(inputs.reference),
+        otherText=factsText(inputs.other),
+        missing=None if job.running else missing,
+        question=differentPatients(inputs),
+        registerOffered=options.apart is not None
+        and options.alignment not in REGISTERING
+        and not job.running,
         methodText=methodText(options.method),
         warnings=warnings(inputs, options),
     )
@@ -65,6 +82,9 @@ def whatIsMissing(inputs: Inputs, options: Options) -> str | None:
         return _("Choose a reference volume (MR).")
     if inputs.other is None:
         return _("Choose the other volume (CT, PET or SPECT).")
+    refusal = inputs.reference.refusal or inputs.other.refusal
+    if refusal is not None:
+        return refusal
     if inputs.sameVolume:
         return _("Choose two different volumes.")
     if inputs.reference.isColour:
@@ -91,13 +111,18 @@ def _whatAlignmentLacks(inputs: Inputs, options: Options) -> str | None:
             "compared. Choose a registration or a transform."
         )
     if alignment is AlignmentChoice.NONE and inputs.overlapKind not in (None, SAME_GRID):
-        return _("The volumes are on different grids. Choose 'Resample only' or a registration.")
+        return _("The volumes are on different grids. Choose another alignment.")
     return None
 
 
 def _whatOutputLacks(inputs: Inputs, options: Options) -> str | None:
     if inputs.outputIsInput:
         return _("The output is one of the inputs, which would be lost. Choose another one.")
+    if inputs.outputIsForeign:
+        return _(
+            "The output was not made by MedFusion, and its voxels would be lost. Choose a fused "
+            "volume, or a new one."
+        )
     if inputs.outputIsColour is not None and inputs.outputIsColour != isColourResult(
         inputs, options
     ):
@@ -123,6 +148,8 @@ def whatKeepsPreview(options: Options, job: JobState) -> str | None:
         return _("A fusion is running.")
     if not options.torchInstalled:
         return _("PyTorch is not installed yet. Apply installs it, after asking.")
+    if options.alignment in REGISTERING and options.hasFoundTransform:
+        return _("Press 'Use this transform from now on' under Result to see slices with it.")
     if options.alignment in REGISTERING:
         return _("Register first: press Apply, or choose a transform.")
     return None
@@ -149,6 +176,8 @@ def _applyToolTip(options: Options, job: JobState, missing: str | None) -> str:
 def warnings(inputs: Inputs, options: Options) -> tuple[str, ...]:
     """What a user should know although the fusion may run."""
     found = []
+    if (patients := differentPatients(inputs)) is not None:
+        found.append(patients)
     if inputs.other is not None and not _isMadeFor(options.method, inputs.other.modality):
         found.append(
             _("The method {method} was not made for {modality}. Look twice.").format(
@@ -161,11 +190,25 @@ def warnings(inputs: Inputs, options: Options) -> tuple[str, ...]:
                 percent=round(100 * inputs.overlapFraction)
             )
         )
+    if options.apart is not None and options.alignment not in REGISTERING:
+        found.append(options.apart)
     if options.force and inputs.overlapKind == DIFFERENT_FRAMES:
         found.append(_("Different frames of reference: the volumes are fused as they lie."))
     if options.deviceWarning:
         found.append(options.deviceWarning)
     return tuple(found)
+
+
+def differentPatients(inputs: Inputs) -> str | None:
+    """A sentence with both identities where DICOM tells of two patients, else None."""
+    reference, other = inputs.reference, inputs.other
+    if reference is None or other is None:
+        return None
+    if not differing_fields(reference.identity, other.identity):
+        return None
+    return _(
+        "Different patients: the reference shows {reference}, the other volume {other}."
+    ).format(reference=identityText(reference), other=identityText(other))
 
 
 def _isMadeFor(method: str, modality: str) -> bool:

@@ -45,6 +45,36 @@ def modalityText(volume: VolumeFacts | None) -> str:
     return _("from DICOM: {modality}").format(modality=volume.modality)
 
 
+def identityText(volume: VolumeFacts) -> str:
+    """Who a volume shows, and when, as DICOM tells; empty without DICOM."""
+    known = volume.identity
+    name = known.get("patient_name", "").split("=")[0].replace("^", " ").strip()
+    parts = {
+        "patient_name": name,
+        "patient_id": _("ID {id}").format(id=known.get("patient_id")),
+        "patient_birth_date": _("born {date}").format(date=dateText(known, "patient_birth_date")),
+        "study_date": _("study of {date}").format(date=dateText(known, "study_date")),
+    }
+    return ", ".join(text for key, text in parts.items() if known.get(key) and text)
+
+
+def dateText(known: Mapping[str, str], key: str) -> str:
+    """A date of DICOM (YYYYMMDD) as YYYY-MM-DD; what is none stays as it is."""
+    date = known.get(key, "")
+    if len(date) == 8 and date.isdigit():
+        return f"{date[:4]}-{date[4:6]}-{date[6:]}"
+    return date
+
+
+def factsText(volume: VolumeFacts | None) -> str:
+    """What a chosen volume is and whom it shows, in one or two lines; or why it cannot be fused."""
+    if volume is None:
+        return ""
+    if volume.refusal is not None:
+        return volume.refusal
+    return "\n".join(text for text in (modalityText(volume), identityText(volume)) if text)
+
+
 def methodText(method: str) -> str:
     """What a method does, and for which modalities it was made or trained."""
     card = METHODS.get(method)
@@ -72,11 +102,12 @@ def _summaries() -> dict[str, str]:
         "guided-filter": _(
             "Two-scale fusion with weights smoothed along edges by a guided filter."
         ),
-        "asfe": _(
-            "Network that weighs both sources' detail over the brighter one, pixel by pixel."
+        "additive": _(
+            "Sum of both sources' detail over what is smooth in either: keeps most lesions."
         ),
+        "asfe": _("Network that weighs both sources' bands of detail, trained to show lesions."),
         "dmfnet": _("DM-FNet: attention over the features of a denoising diffusion network."),
-        "live": _("Small network that has learned from asfe: for live preview and without a GPU."),
+        "live": _("Small network trained as asfe is: for live preview and without a GPU."),
     }
 
 
@@ -132,6 +163,11 @@ def timeText(seconds: float) -> str:
     return _("{minutes} min").format(minutes=round(seconds / 60))
 
 
+def pointerDeletedText() -> str:
+    """What stands for the tip's distance after the pointer has left the scene."""
+    return _("The pointer was deleted: navigation has stopped.")
+
+
 def notFollowedText() -> str:
     """What stands for the tip's distance while no pointer is followed."""
     return _("No pointer is followed.")
@@ -146,17 +182,22 @@ def distanceText(distance: float | None) -> str:
     return _("Inside, {distance} mm from the border.").format(distance=f"{distance:.1f}")
 
 
-def previewText(plane: str, seconds: float, method: str, chosen: str, chosenPlane: str) -> str:
-    """What was previewed, and how it differs from what Apply would do."""
+def previewText(
+    plane: str, seconds: float, method: str, chosen: str, chosenPlane: str, view: str
+) -> str:
+    """What was previewed and in which view, and how it differs from what Apply would do."""
     parts = [
-        _("{plane} slice fused in {milliseconds} ms by {method}.").format(
-            plane=plane.capitalize(), milliseconds=round(1000 * seconds), method=method
+        _("{plane} slice in the view {view}, fused in {milliseconds} ms by {method}.").format(
+            plane=plane.capitalize(),
+            view=view,
+            milliseconds=round(1000 * seconds),
+            method=method,
         )
     ]
     if method != chosen:
         parts.append(_("{chosen} is too slow to follow; Apply will use it.").format(chosen=chosen))
     if plane != chosenPlane:
-        parts.append(_("Apply will fuse along the plane that is chosen above."))
+        parts.append(_("Apply will fuse along the plane that is chosen under Options."))
     return " ".join(parts)
 
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
+
 import slicer
 
-from MedFusionLib.slicer_app.panel.texts import distanceText, notFollowedText
+from MedFusionLib.slicer_app.panel.texts import (
+    distanceText,
+    notFollowedText,
+    pointerDeletedText,
+)
+from MedFusionLib.slicer_app.scene.provenance import sourcesOf
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
+from MedFusionLib.slicer_app.views.aligned_other import AlignedOther
 from MedFusionLib.slicer_app.views.navigation import (
     PointerFollower,
     ResliceDrive,
@@ -18,12 +27,14 @@ from MedFusionLib.slicer_app.views.volume_rendering import VolumeIn3D, volumeRen
 class ViewSection:
     """Connects the view buttons and lets the slice views follow a pointer."""
 
-    def __init__(self, ui) -> None:
+    def __init__(self, ui, shownNode: Callable) -> None:
         self.ui = ui
+        self._shownNode = shownNode
         self._parameters = None
         self._blending = False
         self._reveal = view_layouts.LayerReveal()
         self._volumeIn3D = VolumeIn3D()
+        self._alignedOther = AlignedOther()
         self._follower = PointerFollower(onMoved=self._onPointerMoved)
         self._drive = ResliceDrive()
         self._showWhatIsInstalled()
@@ -55,11 +66,24 @@ class ViewSection:
 
     def refresh(self) -> None:
         """Enable what can be done with the chosen nodes."""
-        ui, parameters = self.ui, self._parameters
-        fused, pointer = parameters.outputVolume, parameters.pointerTransform
-        for button in (ui.compareButton, ui.blendButton, ui.navigateButton):
-            button.enabled = fused is not None and parameters.referenceVolume is not None
-        ui.compareButton.enabled = ui.compareButton.enabled and parameters.otherVolume is not None
+        ui, pointer = self.ui, self._parameters.pointerTransform
+        reference, other, fused = self.shownNodes()
+        ui.navigateButton.enabled = fused is not None
+        for button, needed, toolTip in (
+            (ui.blendButton, (reference,), _("The fused volume over the reference")),
+            (
+                ui.compareButton,
+                (reference, other),
+                _("Reference, other and fused volume side by side, linked"),
+            ),
+        ):
+            button.enabled = fused is not None and None not in needed
+            isDeleted = fused is not None and None in needed
+            button.toolTip = (
+                _("A volume that the shown one was made from was deleted.")
+                if isDeleted
+                else toolTip
+            )
         ui.layerRevealCheckBox.enabled = (
             ui.blendButton.enabled and view_layouts.compareVolumesModule() is not None
         )
@@ -68,32 +92,38 @@ class ViewSection:
         if self._follower.pointerNode is not None and self._follower.pointerNode is not pointer:
             self.onFollowPointer()
 
+    def shownNodes(self) -> tuple:
+        """Reference and other of the shown fused volume, as its provenance names them, and itself.
+
+        None for what is not there. What is chosen for the next run does not matter.
+        """
+        fused = self._shownNode()
+        return (None, None, None) if fused is None else (*sourcesOf(fused), fused)
+
     def onFused(self, fusedNode) -> None:
         """A new result: show it where the views show neither it nor a blend with it."""
         if not self._blending:
             view_layouts.showNavigate(fusedNode)
 
     def onCompareButton(self) -> None:
-        """Reference, other and fused volume side by side."""
-        parameters = self._parameters
+        """Reference, other as aligned, and fused volume side by side."""
         self._blending = False
-        nodes = (parameters.referenceVolume, parameters.otherVolume, parameters.outputVolume)
         labels = (_("Ref"), _("Oth"), _("Fus"))
+        reference, _other, fused = self.shownNodes()
+        nodes = (reference, self._alignedOther.nodeFor(fused), fused)
         view_layouts.showCompare(nodes, labels, onShown=self._followInShownViews)
 
     def onBlendButton(self) -> None:
         """The fused volume over the reference."""
-        parameters = self._parameters
+        reference, _other, fused = self.shownNodes()
         self._blending = True
-        view_layouts.showBlend(
-            parameters.referenceVolume, parameters.outputVolume, parameters.blendOpacity
-        )
+        view_layouts.showBlend(reference, fused, self._parameters.blendOpacity)
         self._followInShownViews()
 
     def onNavigateButton(self) -> None:
         """The fused volume in the slice views."""
         self._blending = False
-        view_layouts.showNavigate(self._parameters.outputVolume)
+        view_layouts.showNavigate(self._shownNode())
         self._followInShownViews()
 
     def onBlendOpacity(self, opacity: float) -> None:
@@ -109,8 +139,7 @@ class ViewSection:
 
     def onVolumeIn3D(self, visible: bool) -> None:
         """Render the fused volume in the 3D view, or hide it."""
-        parameters = self._parameters
-        self._volumeIn3D.show(parameters.outputVolume if visible and parameters else None)
+        self._volumeIn3D.show(self._shownNode() if visible else None)
 
     def onSlicesIn3D(self, visible: bool) -> None:
         """Show the slices in the 3D view, or hide them."""
@@ -121,13 +150,23 @@ class ViewSection:
         self._release()
         parameters, ui = self._parameters, self.ui
         pointer = parameters.pointerTransform if parameters else None
-        ui.distanceLabel.text = notFollowedText()
+        if pointer is not None:
+            ui.distanceLabel.text = notFollowedText()
         if pointer is None or not ui.followPointerCheckBox.checked:
             return
         sliceNodes = view_layouts.navigationSliceNodes()
         if ui.resliceDriverCheckBox.checked:
             self._drive.start(sliceNodes, pointer)
-        self._follower.start(pointer, sliceNodes, parameters.outputVolume)
+        self._follower.start(pointer, sliceNodes, self._shownNode())
+
+    def onPointerDeleted(self) -> None:
+        """The pointer leaves the scene: stop, uncheck and say so, whatever else is there."""
+        wasFollowed = self.ui.followPointerCheckBox.checked
+        self._release()
+        self.ui.followPointerCheckBox.checked = False
+        if wasFollowed:
+            self.ui.distanceLabel.text = pointerDeletedText()
+            logging.warning("MedFusion: %s", pointerDeletedText())
 
     def _followInShownViews(self) -> None:
         """Other views may be shown than when the pointer was first followed."""
@@ -144,6 +183,7 @@ class ViewSection:
     def stop(self) -> None:
         """Let go of the pointer and of the mouse."""
         self._release()
+        self._alignedOther.forget()
         self._blending = False
         if slicer.mrmlScene is not None:
             self._reveal.setVisible(False)

@@ -6,23 +6,35 @@ Nothing in the scene changes before the fused volume has arrived whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from inspect import signature
 from typing import Any
 
 import numpy as np
 import slicer
 
 from MedFusionLib.errors import InputError, MedFusionError
+from MedFusionLib.fusion import fuse
 from MedFusionLib.methods import DEFAULT_METHOD
 from MedFusionLib.registration.transforms import matrix_of
-from MedFusionLib.slicer_app.running.worker_client import WorkerClient
+from MedFusionLib.slicer_app.running.worker_client import SECONDS_TO_WAIT, WorkerClient
 from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP
 from MedFusionLib.slicer_app.scene.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
-from MedFusionLib.slicer_app.scene.scene_facts import betweenNodes, displayedWindow
+from MedFusionLib.slicer_app.scene.node_checks import namedNode, refuseOutput, refuseSameVolume
+from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
+from MedFusionLib.slicer_app.scene.scene_facts import betweenNodesInSteps, displayedWindow
+from MedFusionLib.slicer_app.scene.transforms import TransformInSteps
 from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.volumes.identity import IDENTITY_FIELDS
+from MedFusionLib.volumes.volume import Volume
 
 REGISTERED = ("rigid", "affine")
 DISPLAYED = "displayed"
+_NOT_OPTIONS = {
+    *("reference", "other", "initial", "progress", "cancel"),
+    *("window_reference", "window_other"),
+}
+"""Arguments of ``fuse`` that a request sets by itself."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +44,9 @@ class FusionRequest:
     ``modalities`` and ``windows`` are of the reference and the other (None: found out; a window
     may also be ``displayed``). ``alignment`` is none, resample, rigid or affine;
     ``transformNode`` takes the other volume to the reference, as if it were applied to it.
-    ``options`` are further ones of ``MedFusionLib.fusion.fuse``.
+    ``options`` are further ones of ``MedFusionLib.fusion.fuse``. ``acceptedPatients`` is the
+    sentence with two patients' identities that the user has said yes to; it becomes a warning of
+    the result.
     """
 
     referenceNode: Any
@@ -45,15 +59,17 @@ class FusionRequest:
     windows: tuple[Any, Any] = (None, None)
     options: Mapping[str, Any] = field(default_factory=dict)
     score: bool = False
+    acceptedPatients: str | None = None
 
     def volumes(self) -> dict[str, Any]:
         """The two volumes as they are now, not copied, by role.
 
         Raises ``InputError`` for what is no image.
         """
+        other = volumeSeenInNode(self.otherNode, self.modalities[1])
         return {
             "reference": volumeSeenInNode(self.referenceNode, self.modalities[0]),
-            "other": volumeSeenInNode(self.otherNode, self.modalities[1]),
+            "other": other if self.acceptedPatients is None else _ofNobody(other),
         }
 
     def voxelTimes(self) -> list[int]:
@@ -61,9 +77,9 @@ class FusionRequest:
         images = [node.GetImageData() for node in (self.referenceNode, self.otherNode)]
         return [image.GetMTime() if image is not None else 0 for image in images]
 
-    def transform(self) -> Any:
-        """SimpleITK transform from the reference's space to the other's, None for none."""
-        return betweenNodes(self.referenceNode, self.otherNode, self.transformNode)
+    def transform(self) -> TransformInSteps:
+        """The transform from the reference's space to the other's, to be found in steps."""
+        return betweenNodesInSteps(self.referenceNode, self.otherNode, self.transformNode)
 
     def fuseOptions(self) -> dict[str, Any]:
         """Keyword arguments of ``fuse``, as plain values."""
@@ -81,11 +97,33 @@ class FusionRequest:
         }
 
 
+def _ofNobody(volume: Volume) -> Volume:
+    """A volume that does not tell whom it shows, so that nobody is compared a second time."""
+    kept = {key: value for key, value in volume.metadata.items() if key not in IDENTITY_FIELDS}
+    return replace(volume, metadata=kept)
+
+
 def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> FusionRequest:
     """A request from the console's arguments: the request's own fields, and options of ``fuse``."""
     own = ("method", "alignment", "transformNode", "modalities", "windows", "score")
     fields = {name: options.pop(name) for name in own if name in options}
+    _refuseUnknownOptions(options, own)
+    referenceNode, otherNode = namedNode(referenceNode), namedNode(otherNode)
+    refuseSameVolume(referenceNode, otherNode)
+    if outputNode is not None:
+        outputNode = namedNode(outputNode)
     return FusionRequest(referenceNode, otherNode, outputNode, **fields, options=options)
+
+
+def _refuseUnknownOptions(options: Mapping[str, Any], own: tuple[str, ...]) -> None:
+    known = {*own, *signature(fuse).parameters} - _NOT_OPTIONS
+    unknown = [name for name in options if name not in known]
+    if unknown:
+        raise InputError(
+            _("There is no option '{name}'. The options are {known}.").format(
+                name=unknown[0], known=", ".join(sorted(known))
+            )
+        )
 
 
 class FusionJob:
@@ -110,11 +148,15 @@ class FusionJob:
         self._onDone = onDone
         self._onError = onError
         self._image: Any = None
+        self._ended = False
+        if request.outputNode is not None:
+            refuseOutput(request.outputNode, request.referenceNode, request.otherNode)
         self._voxelTimes = request.voxelTimes()
+        self._client = client
         self._workerJob = client.submit(
             "fuse",
             request.volumes(),
-            onProgress=onProgress,
+            onProgress=lambda *values: self._tell(onProgress, *values),
             onDone=self._onResult,
             onError=self._fail,
             onWritten=self._refuseChangedVoxels,
@@ -123,25 +165,51 @@ class FusionJob:
             options=request.fuseOptions(),
             score=request.score,
         )
+        self._removed = RemovedNodes(request.referenceNode.GetScene(), self._onNodeRemoved)
+
+    def _tell(self, onProgress, *values) -> None:
+        if onProgress is not None and not self._ended:
+            onProgress(*values)
 
     @property
     def running(self) -> bool:
         """Whether neither ``onDone`` nor ``onError`` has been called yet."""
-        return self._workerJob.running
+        return not self._ended
+
+    @property
+    def number(self) -> int:
+        """By which the worker knows this fusion."""
+        return self._workerJob.number
+
+    def wait(self):
+        """Deliver events until the run has ended; the fused node, or the error raised."""
+        while self.running:
+            self._client.processEvents(SECONDS_TO_WAIT)
+        if self.error is not None:
+            raise self.error
+        return self.fusedNode
 
     @property
     def cancelling(self) -> bool:
         """Whether ``cancel`` was called."""
         return self._workerJob.cancelling
 
-    @property
-    def workerJob(self):
-        """The worker's request behind this fusion."""
-        return self._workerJob
-
     def cancel(self) -> None:
         """Stop between two batches; a second call stops the process at once."""
         self._workerJob.cancel()
+
+    def _onNodeRemoved(self, node) -> None:
+        """What the run was to be made from is gone: end now, whatever the worker still does."""
+        request = self.request
+        if node in (request.referenceNode, request.otherNode, request.transformNode):
+            self._fail(
+                InputError(
+                    _("'{name}' was removed during the fusion, which was stopped.").format(
+                        name=node.GetName()
+                    )
+                )
+            )
+            self._workerJob.cancel()
 
     def _refuseChangedVoxels(self) -> None:
         if self.request.voxelTimes() != self._voxelTimes:
@@ -153,6 +221,8 @@ class FusionJob:
         self._image = yield from imageInSteps(result["volume"].voxels)
 
     def _onResult(self, result: Mapping[str, Any]) -> None:
+        if self._ended:
+            return
         try:
             self.fusedNode = self._addToScene(result)
         except MedFusionError as error:
@@ -161,26 +231,33 @@ class FusionJob:
         finally:
             # The voxels are in the scene now; a mapped file that is kept takes up the disk.
             self._workerJob.result = self._image = None
-        self.report = result["report"]
+        self._end()
         if self._onDone is not None:
             self._onDone(self.fusedNode, self.report)
 
+    def _end(self) -> None:
+        self._ended = True
+        self._removed.stop()
+
     def _fail(self, error: MedFusionError) -> None:
+        if self._ended:
+            return
+        self._end()
         self.error = error
         if self._onError is not None:
             self._onError(error)
 
     def _addToScene(self, result: Mapping[str, Any]):
         request = self.request
-        for node in (request.referenceNode, request.otherNode):
-            if node.GetScene() is None:
-                raise InputError(_("One of the volumes was removed during the fusion."))
+        self.report = result["report"]
+        if request.acceptedPatients is not None:
+            self.report["warnings"] = [request.acceptedPatients, *self.report["warnings"]]
         outputNode = request.outputNode
         if outputNode is not None and outputNode.GetScene() is None:
             outputNode = None
         fusedNode = fusedNodeFromVolume(
             result["volume"],
-            result["report"],
+            self.report,
             request.referenceNode,
             request.otherNode,
             outputNode,

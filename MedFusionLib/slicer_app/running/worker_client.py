@@ -22,7 +22,7 @@ from MedFusionLib import errors
 from MedFusionLib.errors import Cancelled, MedFusionError
 from MedFusionLib.slicer_app.running.child_process import ChildProcess
 from MedFusionLib.slicer_app.running.worker_job import Job, WorkerError, cancelled
-from MedFusionLib.slicer_app.running.worker_session import WorkerSession
+from MedFusionLib.slicer_app.running.worker_session import SteppedTransform, WorkerSession
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
 
@@ -67,7 +67,7 @@ class WorkerClient:
         onError: Callable[[MedFusionError], None] | None = None,
         onWritten: Callable[[], None] | None = None,
         receive: Callable[[dict[str, Any]], Iterator[None]] | None = None,
-        transform: Any = None,
+        transform: SteppedTransform | None = None,
         **values: Any,
     ) -> Job:
         """Hand a request to the worker; returns at once.
@@ -129,6 +129,15 @@ class WorkerClient:
         job.cancelling = True
         self._session.send({"id": 0, "do": "cancel", "target": job.number})
         self._session.child.later(SECONDS_TO_CANCEL, lambda: self._killFor(job))
+
+    def abandon(self, job: Job) -> None:
+        """End a job nobody waits for any more, at once and without a word; the process lives on
+        and stops it when it next looks."""
+        if not job.running or self._session is None:
+            return
+        self._session.send({"id": 0, "do": "cancel", "target": job.number})
+        job.forget()
+        self.end(job, None, cancelled())
 
     def _killFor(self, job: Job) -> None:
         if job.running:

@@ -26,6 +26,10 @@ class Canceller(Protocol):
         """See ``Job.cancel``."""
         ...
 
+    def abandon(self, job: Job) -> None:
+        """See ``Job.abandon``."""
+        ...
+
 
 def ignore(*arguments: Any) -> None:
     """For callers that do not ask to be told."""
@@ -71,6 +75,14 @@ class Job:
     def cancel(self) -> None:
         """Stop between two batches; at the second call, or after 2 s, kill the process."""
         self._client.cancel(self)
+
+    def abandon(self) -> None:
+        """Let the job go: nothing is called any more, and the process is not killed for it."""
+        self._client.abandon(self)
+
+    def forget(self) -> None:
+        """Call nobody from now on."""
+        self.onProgress = self._onDone = self._onError = ignore
 
     def finish(self, result: dict[str, Any] | None, error: MedFusionError | None) -> None:
         """Called once by the client."""

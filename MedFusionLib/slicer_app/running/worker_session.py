@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.slicer_app.running.child_process import ChildProcess, killGroup
 from MedFusionLib.slicer_app.running.exchange import ExchangeFolder
-from MedFusionLib.slicer_app.running.worker_job import Job
+from MedFusionLib.slicer_app.running.worker_job import Job, cancelled
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
 from MedFusionLib.worker.protocol import LineBuffer, ProtocolError, decode, encode
@@ -38,6 +38,19 @@ class SessionOwner(Protocol):
         ...
 
 
+class SteppedTransform(Protocol):
+    """A transform that may take long to find."""
+
+    def steps(self) -> Iterator[None]:
+        """Find it, a little with each step; raises a ``MedFusionError`` for one that is none."""
+        ...
+
+    @property
+    def value(self) -> Any:
+        """The SimpleITK transform, or None."""
+        ...
+
+
 class WorkerSession:
     """One life of the worker process: its folder, its messages, its end.
 
@@ -58,12 +71,23 @@ class WorkerSession:
         child.start([*command, str(self._folder.path)])
         child.later(SECONDS_TO_START, self._onStartTimeout)
 
-    def hand(self, job: Job, request: dict[str, Any], volumes: Mapping[str, Volume], transform):
-        """Write the volumes in small steps between other events, then send the request."""
+    def hand(
+        self,
+        job: Job,
+        request: dict[str, Any],
+        volumes: Mapping[str, Volume],
+        transform: SteppedTransform | None,
+    ) -> None:
+        """Write the volumes and find the transform in small steps between other events, then send
+        the request."""
         steps = self._handSteps(job, request, volumes, transform)
 
         def step() -> None:
             if self._ended or not job.running:
+                return
+            if job.cancelling:
+                # The worker has not heard of it yet.
+                self._client.end(job, None, cancelled())
                 return
             try:
                 next(steps)
@@ -85,7 +109,9 @@ class WorkerSession:
             yield from self._folder.write(volume)
         job.onWritten()
         messages = {role: self._folder.message(volume) for role, volume in volumes.items()}
-        file = self._folder.writeTransform(transform)
+        if transform is not None:
+            yield from transform.steps()
+        file = self._folder.writeTransform(transform.value if transform is not None else None)
         self.send({**request, **messages, "transform": file})
         yield
 

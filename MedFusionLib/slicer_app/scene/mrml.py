@@ -19,15 +19,24 @@ from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.slicer_app.pacing import BYTES_PER_STEP
 from MedFusionLib.slicer_app.scene.colour_legend import showLegend
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry, setNodeGeometry
+from MedFusionLib.slicer_app.scene.hidden_node import forgetHiddenMap
 from MedFusionLib.slicer_app.scene.node_checks import (
     classFor,
+    namedNode,
     refuseAlignmentOverTransform,
     refuseOtherClass,
     refuseOtherGrid,
     refuseOutput,
+    refuseSameVolume,
     refuseWhatIsNoImage,
 )
-from MedFusionLib.slicer_app.scene.provenance import placeUnderStudyOf, recordProvenance
+from MedFusionLib.slicer_app.scene.provenance import (
+    MEASUREMENT_ROLES,
+    METHOD_ATTRIBUTE,
+    placeUnderStudyOf,
+    recordProvenance,
+    sourcesOf,
+)
 from MedFusionLib.slicer_app.scene.scene_facts import outline
 from MedFusionLib.slicer_app.scene.transforms import referenceToOtherTransform
 from MedFusionLib.slicer_app.translation import _
@@ -51,7 +60,7 @@ def fuseNodes(
     alignment="resample",
     **options,
 ):
-    """Fuse two volume nodes of one scene; the console's way into MedFusion.
+    """Fuse two volume nodes of one scene, or volumes of Slicer's scene by name, in this process.
 
     ``modalities`` names those of the reference and the other (MR, CT, PET or SPECT) where the
     nodes do not tell. ``alignment`` (none, resample, rigid, affine) and ``options`` (method,
@@ -60,7 +69,10 @@ def fuseNodes(
     node (``outputNode`` updated in place, or a new one) and the report. Raises ``InputError`` or
     ``GeometryError`` with a sentence, and leaves the scene as it was.
     """
+    referenceNode, otherNode = namedNode(referenceNode), namedNode(otherNode)
+    refuseSameVolume(referenceNode, otherNode)
     if outputNode is not None:
+        outputNode = namedNode(outputNode)
         refuseOutput(outputNode, referenceNode, otherNode)
     reference = volumeFromNode(referenceNode, modalities[0])
     other = volumeFromNode(otherNode, modalities[1])
@@ -127,22 +139,27 @@ def fusedNodeFromVolume(
     The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
     window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
     made from; ``transformNode`` is the one that laid the other volume on the reference, by default
-    the other's parent. ``image`` holds the voxels already, where ``imageInSteps`` has made it. An
-    updated node keeps its ID and tells its observers once. Raises
-    ``InputError``, with the scene untouched, when the volume or the output node does not fit.
+    the other's parent. An output that was fused from other nodes before gets a new name and is no
+    longer tied to the file it was saved to. ``image`` holds the voxels already, where
+    window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
+    made from; ``transformNode`` is the one that laid the other volume on the reference, by default
+    the other's parent. An output that was fused from other nodes before gets a new name and is no
+    longer tied to the file it was saved to. ``image`` holds the voxels already, where
+    ``imageInSteps`` has made it. An updated node keeps its ID and tells its observers once. Raises
+    ``InputError``, with the scene untouched, when volume or output node do not fit.
     """
     refuseOtherGrid(volume, referenceNode)
     if outputNode is not None:
         refuseOutput(outputNode, referenceNode, otherNode)
         refuseOtherClass(outputNode, volume)
+        isOfOthers = sourcesOf(outputNode) != (referenceNode, otherNode)
     else:
-        name = _("{reference} + {other} fused").format(
-            reference=referenceNode.GetName(), other=otherNode.GetName()
-        )
-        scene = referenceNode.GetScene()
-        outputNode = scene.AddNewNodeByClass(classFor(volume), scene.GenerateUniqueName(name))
+        outputNode = _newFusedNode(volume, report, referenceNode, otherNode)
+        isOfOthers = False
     wasModifying = outputNode.StartModify()
     try:
+        if isOfOthers:
+            _beginAnew(outputNode, referenceNode, otherNode)
         # The window first: an image without a fixed one is searched through for a good one.
         showWholeRange(outputNode, volume)
         _setImage(outputNode, image or imageOf(volume.voxels))
@@ -153,7 +170,36 @@ def fusedNodeFromVolume(
     finally:
         outputNode.EndModify(wasModifying)
     placeUnderStudyOf(referenceNode, outputNode)
+    forgetHiddenMap(outputNode)
     return outputNode
+
+
+def _newFusedNode(volume: Volume, report: Mapping[str, Any], referenceNode, otherNode):
+    """A node that tells from its first moment in the scene that MedFusion has made it."""
+    scene = referenceNode.GetScene()
+    node = scene.CreateNodeByClass(classFor(volume))
+    node.UnRegister(None)
+    node.SetName(scene.GenerateUniqueName(fusedName(referenceNode, otherNode)))
+    node.SetAttribute(METHOD_ATTRIBUTE, str(report["method"]))
+    return scene.AddNode(node)
+
+
+def fusedName(referenceNode, otherNode) -> str:
+    """The name of a fused volume, which tells what it was made from."""
+    return _("{reference} + {other} fused").format(
+        reference=referenceNode.GetName(), other=otherNode.GetName()
+    )
+
+
+def _beginAnew(outputNode, referenceNode, otherNode) -> None:
+    """Take from a fused node what told of the volumes it was made from before: its name, the file
+    it was saved to, and its measurements."""
+    scene = outputNode.GetScene()
+    outputNode.SetName(scene.GenerateUniqueName(fusedName(referenceNode, otherNode)))
+    while outputNode.GetNumberOfStorageNodes():
+        scene.RemoveNode(outputNode.GetNthStorageNode(0))
+    for role in MEASUREMENT_ROLES:
+        outputNode.SetNodeReferenceID(role, None)
 
 
 def showWholeRange(volumeNode, volume: Volume) -> None:

@@ -8,6 +8,7 @@ import slicer
 
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
+from MedFusionLib.slicer_app.scene.provenance import isFused
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
 
@@ -20,8 +21,56 @@ def classFor(volume: Volume) -> str:
     return COLOUR_CLASS if volume.is_colour else SCALAR_CLASS
 
 
+def namedNode(value):
+    """The node of Slicer's scene that has this name; a node is given back as it is.
+
+    Raises ``InputError`` for a name that no volume has, or that several have, and for what is
+    neither a node nor a name.
+    """
+    if not isinstance(value, str):
+        refuseWhatIsNoNode(value)
+        return value
+    nodes = slicer.util.getNodesByClass("vtkMRMLVolumeNode", slicer.mrmlScene)
+    found = [node for node in nodes if node.GetName() == value]
+    if len(found) == 1:
+        return found[0]
+    sentence = (
+        _("{count} volumes of the scene have the name '{name}'. Give the node itself.")
+        if found
+        else _("No volume of the scene has the name '{name}'.")
+    )
+    raise InputError(sentence.format(name=value, count=len(found)))
+
+
+def refuseWhatIsNoNode(value) -> None:
+    """Raises ``InputError`` for None, a name or anything else that is no node of a scene."""
+    if not isinstance(value, slicer.vtkMRMLNode):
+        raise InputError(
+            _("{value} is no volume. Give a volume node of the scene, or its name.").format(
+                value=repr(value)
+            )
+        )
+    if value.GetScene() is None:
+        raise InputError(
+            _("The volume '{name}' is not in the scene any more. Choose another one.").format(
+                name=value.GetName()
+            )
+        )
+
+
+def refuseSameVolume(referenceNode, otherNode) -> None:
+    """Raises ``InputError`` where a volume would be fused with itself."""
+    if referenceNode is otherNode:
+        raise InputError(
+            _("The reference and the other volume are both '{name}'. Choose two volumes.").format(
+                name=referenceNode.GetName()
+            )
+        )
+
+
 def refuseWhatIsNoImage(volumeNode) -> None:
     """Raises ``InputError`` for a node that holds no image: empty, labels, tensors, one slice."""
+    refuseWhatIsNoNode(volumeNode)
     name = volumeNode.GetName()
     if volumeNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
         raise InputError(
@@ -72,7 +121,8 @@ def refuseAlignmentOverTransform(alignment: str) -> None:
 
 
 def refuseOutput(outputNode, referenceNode, otherNode) -> None:
-    """Raises ``InputError`` for an output that would overwrite an input, or holds no image."""
+    """Raises ``InputError`` for an output that is an input, or that MedFusion did not make."""
+    refuseWhatIsNoNode(outputNode)
     name = outputNode.GetName()
     if outputNode in (referenceNode, otherNode):
         raise InputError(
@@ -90,6 +140,13 @@ def refuseOutput(outputNode, referenceNode, otherNode) -> None:
     if outputNode.GetClassName() not in (SCALAR_CLASS, COLOUR_CLASS):
         raise InputError(
             _("The output '{name}' is no scalar or color volume. Choose another.").format(name=name)
+        )
+    if not isFused(outputNode):
+        raise InputError(
+            _(
+                "The output '{name}' was not made by MedFusion, and its voxels would be lost. "
+                "Choose a fused volume, or none for a new one."
+            ).format(name=name)
         )
 
 

@@ -17,14 +17,30 @@ REFERENCE_ROLE = "MedFusion.Reference"
 OTHER_ROLE = "MedFusion.Other"
 TRANSFORM_ROLE = "MedFusion.Transform"
 
+TABLE_ROLE = "MedFusion.MetricsTable"
+CHART_ROLE = "MedFusion.MetricsPlot"
+MEASUREMENT_ROLES = (TABLE_ROLE, CHART_ROLE)
+METHOD_ATTRIBUTE = "MedFusion.Method"
+"""Marks a node that MedFusion has made."""
+
 _ATTRIBUTES = {
-    "MedFusion.Method": "method",
+    METHOD_ATTRIBUTE: "method",
     "MedFusion.Version": "version",
     "MedFusion.WeightsSHA256": "weights_sha256",
     "MedFusion.Device": "device",
 }
 _NOT_PARAMETERS = {*_ATTRIBUTES.values(), "seconds", "metrics"}
 _UNTRUE_AFTER_FUSION = ("DICOM.instanceUIDs", "DICOM.instanceNumbers")
+
+
+def isFused(node) -> bool:
+    """Whether MedFusion has made a node, as its provenance tells."""
+    return node.GetAttribute(METHOD_ATTRIBUTE) is not None
+
+
+def sourcesOf(fusedNode) -> tuple[Any, Any]:
+    """The nodes that a fused node was made from; None for one that is no longer in the scene."""
+    return fusedNode.GetNodeReference(REFERENCE_ROLE), fusedNode.GetNodeReference(OTHER_ROLE)
 
 
 def recordProvenance(
@@ -51,6 +67,12 @@ def recordProvenance(
     _dropUnitsAndDicomIdentity(outputNode)
 
 
+def recordMeasures(outputNode, report: Mapping[str, Any]) -> None:
+    """Write what was measured of a fused node after the run; the metrics' table has the rest."""
+    parameters = {key: value for key, value in report.items() if key not in _NOT_PARAMETERS}
+    outputNode.SetAttribute("MedFusion.Parameters", json.dumps(parameters, sort_keys=True))
+
+
 def _dropUnitsAndDicomIdentity(outputNode) -> None:
     outputNode.SetVoxelValueQuantity(None)
     outputNode.SetVoxelValueUnits(None)
@@ -61,8 +83,9 @@ def _dropUnitsAndDicomIdentity(outputNode) -> None:
 def dicomMetadata(volumeNode) -> dict[str, str]:
     """What the subject hierarchy knows from DICOM, under the names of ``Volume.metadata``.
 
-    Any of ``dicom_modality``, ``frame_of_reference_uid``, ``series_uid``, ``study_uid``; empty for
-    a volume that did not come from Slicer's DICOM database.
+    Any of ``dicom_modality``, ``frame_of_reference_uid``, ``series_uid``, ``study_uid``,
+    ``study_date`` and those of ``volumes.identity``; empty for a volume that did not come from
+    Slicer's DICOM database.
     """
     hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(volumeNode.GetScene())
     item = hierarchy.GetItemByDataNode(volumeNode)
@@ -80,8 +103,29 @@ def dicomMetadata(volumeNode) -> dict[str, str]:
         ),
         "series_uid": hierarchy.GetItemUID(item, uidName),
         "study_uid": hierarchy.GetItemUID(study, uidName) if study else "",
+        "study_date": _attribute(hierarchy, study, names.GetDICOMStudyDateAttributeName()),
+        **_identity(
+            hierarchy, hierarchy.GetItemAncestorAtLevel(item, names.GetDICOMLevelPatient())
+        ),
     }
     return {name: value for name, value in known.items() if value}
+
+
+def _identity(hierarchy, patient: int) -> dict[str, str]:
+    """Who the patient is, as the subject hierarchy knows from DICOM."""
+    names = slicer.vtkMRMLSubjectHierarchyConstants
+    return {
+        "patient_id": _attribute(hierarchy, patient, names.GetDICOMPatientIDAttributeName()),
+        "patient_name": _attribute(hierarchy, patient, names.GetDICOMPatientNameAttributeName()),
+        "patient_birth_date": _attribute(
+            hierarchy, patient, names.GetDICOMPatientBirthDateAttributeName()
+        ),
+        "patient_sex": _attribute(hierarchy, patient, names.GetDICOMPatientSexAttributeName()),
+    }
+
+
+def _attribute(hierarchy, item: int, name: str) -> str:
+    return hierarchy.GetItemAttribute(item, name) if item else ""
 
 
 def placeUnderStudyOf(referenceNode, outputNode) -> None:

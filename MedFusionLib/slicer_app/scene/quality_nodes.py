@@ -11,12 +11,13 @@ import slicer
 
 from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.slicer_app.choices import Plane
+from MedFusionLib.slicer_app.scene.provenance import CHART_ROLE, TABLE_ROLE
 from MedFusionLib.slicer_app.translation import _
 
-TABLE_ROLE = "MedFusion.MetricsTable"
-CHART_ROLE = "MedFusion.MetricsPlot"
 SLICE_COLUMN = "slice"
 LARGEST_INDEX = 2.5
+LEGEND_SHARE = 0.3
+"""Of the lines' width, that the legend beside them takes."""
 TABLE_DECIMALS = 4
 _FROM_ATTRIBUTES = {
     "method": "MedFusion.Method",
@@ -47,30 +48,52 @@ def reportOf(fusedNode) -> dict[str, Any] | None:
 
 
 def qualityText(report: Mapping[str, Any] | None) -> str:
-    """Registration quality and the means of the metrics, a line each."""
+    """What a reader finds again in the fused volume, in plain words, a line each."""
     if report is None:
         return _("Nothing is fused yet.")
-    lines = []
-    registration = report.get("registration")
-    if registration:
-        quality = registration["quality"]
-        lines.append(
-            _("Registration: {verdict}. {reason}").format(
-                verdict=verdictText(quality["verdict"]), reason=quality["reason"]
-            )
+    metrics = report.get("metrics")
+    hidden = (report.get("hidden") or {}).get("sentence")
+    if not metrics:
+        return hidden or _("The fused slices were not measured.")
+    lines = [hidden, *_legibilityLines(metrics, report)]
+    measured = _("Measured on {count} of {slices} slices; {empty} slices are empty.").format(
+        count=metrics.get("measured_slices", metrics["slices"]),
+        slices=metrics["slices"],
+        empty=metrics["empty_slices"],
+    )
+    return "\n".join([*(line for line in lines if line), measured])
+
+
+def _legibilityLines(metrics: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
+    figures = {**(metrics.get("volume") or {}), **(metrics.get("legibility") or {})}
+    words = {
+        "bone_kept": _("Bone kept: {percent} % is shown nearly as bright as in the CT."),
+        "uptake_readable": _(
+            "Uptake readable: what the colors tell follows the {modality} with a rank "
+            "correlation of {value} (1 is best)."
+        ),
+        "invented_edges": _("Invented: {percent} % of the edges stand in neither volume."),
+        "hue_error": _("Colors: {value}° off those of the uptake, on average."),
+    }
+    return [
+        sentence.format(
+            percent=f"{100 * figures[name]:.0f}",
+            value=f"{figures[name]:.2f}",
+            modality=report["other"]["modality"],
         )
-    means = (report.get("metrics") or {}).get("mean", {})
+        for name, sentence in words.items()
+        if figures.get(name) is not None
+    ]
+
+
+def metricsText(report: Mapping[str, Any] | None) -> str:
+    """The means of the field's own metrics, in one line; empty while there are none."""
+    means = ((report or {}).get("metrics") or {}).get("mean", {})
     # No line ends between a metric and its value.
     values = [f"{name}:\u00a0{value:.3f}" for name, value in means.items() if value is not None]
-    if values:
-        lines.append(_("Means over the slices: {values}").format(values=",  ".join(values)))
-    return "\n".join(lines) or _("The fused slices were not measured.")
-
-
-def verdictText(verdict: str) -> str:
-    """The word for how well a registration went."""
-    words = {"pass": _("pass"), "doubtful": _("doubtful"), "failed": _("failed")}
-    return words.get(verdict, verdict)
+    if not values:
+        return ""
+    return _("Means over the slices: {values}").format(values=",  ".join(values))
 
 
 def metricText(name: str) -> str:
@@ -103,12 +126,12 @@ def metricsTable(fusedNode, report: Mapping[str, Any]):
         tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
         fusedNode.SetNodeReferenceID(TABLE_ROLE, tableNode.GetID())
     columns = report["metrics"]["per_slice"]
-    count = max(len(values) for values in columns.values())
+    rows = _measuredSlices(columns)
     wasModifying = tableNode.StartModify()
     tableNode.RemoveAllColumns()
     slicer.util.updateTableFromArray(
         tableNode,
-        [np.arange(count), *(_rounded(values) for values in columns.values())],
+        [rows, *(_rounded(values)[rows] for values in columns.values())],
         [SLICE_COLUMN, *columns],
     )
     # Slicer would show letters, A to M, over the columns and numbers, 1 to N, beside the slices.
@@ -118,6 +141,12 @@ def metricsTable(fusedNode, report: Mapping[str, Any]):
         tableNode.SetColumnDescription(name, metricText(name))
     tableNode.EndModify(wasModifying)
     return tableNode
+
+
+def _measuredSlices(columns: Mapping[str, Any]) -> np.ndarray:
+    """Places in the stack of the slices that have a value; empty slices have none."""
+    values = np.array([np.array(column, dtype=float) for column in columns.values()])
+    return np.flatnonzero(np.isfinite(values).any(axis=0))
 
 
 def _rounded(values) -> np.ndarray:
@@ -137,6 +166,7 @@ def metricsChart(fusedNode, report: Mapping[str, Any]):
     chartNode.SetTitle(fusedNode.GetName())
     chartNode.SetXAxisTitle(_sliceAxisTitle(report))
     chartNode.SetYAxisTitle(_("Metric"))
+    _makeRoomForLegend(chartNode, report)
     known = _seriesOf(chartNode)
     for number, name in enumerate(plottedMetrics(report)):
         series = known.pop(name, None) or _newSeries(chartNode, name)
@@ -147,6 +177,16 @@ def metricsChart(fusedNode, report: Mapping[str, Any]):
         scene.RemoveNode(series)
     chartNode.EndModify(wasModifying)
     return chartNode
+
+
+def _makeRoomForLegend(chartNode, report: Mapping[str, Any]) -> None:
+    """Widen the axis of slices to the right, where the legend then stands beside the lines."""
+    slices = _measuredSlices(report["metrics"]["per_slice"])
+    if not len(slices):
+        return
+    width = max(1, int(slices[-1] - slices[0]))
+    chartNode.SetXAxisRangeAuto(False)
+    chartNode.SetXAxisRange(float(slices[0]), float(slices[0] + width * (1 + LEGEND_SHARE)))
 
 
 def _sliceAxisTitle(report: Mapping[str, Any]) -> str:

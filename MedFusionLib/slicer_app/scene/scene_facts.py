@@ -8,34 +8,47 @@ import numpy as np
 import slicer
 import vtk
 
+from MedFusionLib.errors import InputError
 from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, Overlap, describe_overlap
 from MedFusionLib.registration.transforms import matrix_of
 from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
+from MedFusionLib.slicer_app.scene.node_checks import refuseWhatIsNoImage
 from MedFusionLib.slicer_app.scene.provenance import dicomMetadata
-from MedFusionLib.slicer_app.scene.transforms import referenceToOtherTransform
+from MedFusionLib.slicer_app.scene.transforms import TransformInSteps, transformInSteps
 from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
+from MedFusionLib.volumes.identity import IDENTITY_FIELDS
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.volume import Volume
 
 SAMPLES_PER_AXIS = 64
+WHOSE = (*IDENTITY_FIELDS, "study_date")
+"""What tells who a volume shows, and when."""
 
 
 def hasImage(volumeNode) -> bool:
     """Whether a node is there and holds voxels."""
-    return volumeNode is not None and volumeNode.GetImageData() is not None
+    if volumeNode is None or volumeNode.GetImageData() is None:
+        return False
+    return volumeNode.GetImageData().GetPointData().GetScalars() is not None
 
 
 def volumeFacts(volumeNode, modality: str | None) -> VolumeFacts | None:
-    """Name and modality of a node, the given one or what DICOM, name or values tell."""
-    if not hasImage(volumeNode):
+    """Name, modality (the given one or what DICOM, name or values tell) and patient of a node."""
+    if volumeNode is None:
         return None
-    volume = with_modality(outline(volumeNode), modality, volumeNode.GetName() or "")
+    name = volumeNode.GetName() or ""
+    try:
+        refuseWhatIsNoImage(volumeNode)
+    except InputError as error:
+        return VolumeFacts(name, refusal=str(error))
+    volume = with_modality(outline(volumeNode), modality, name)
     return VolumeFacts(
-        name=volumeNode.GetName() or "",
+        name=name,
         modality=volume.modality,
         modalitySource=volume.metadata["modality_source"],
         modalityReason=volume.metadata["modality_reason"],
         isColour=isColour(volumeNode),
+        identity={key: volume.metadata[key] for key in WHOSE if key in volume.metadata},
     )
 
 
@@ -77,7 +90,12 @@ def placedOther(otherNode, transformNode):
 
 def betweenNodes(referenceNode, otherNode, transformNode=None):
     """SimpleITK transform from the reference's own space to the other's own, None for none."""
-    return referenceToOtherTransform(referenceNode, placedOther(otherNode, transformNode))
+    return betweenNodesInSteps(referenceNode, otherNode, transformNode).value
+
+
+def betweenNodesInSteps(referenceNode, otherNode, transformNode=None) -> TransformInSteps:
+    """``betweenNodes`` for callers that cannot wait for a non-linear one."""
+    return transformInSteps(referenceNode, placedOther(otherNode, transformNode))
 
 
 def relation(referenceNode, otherNode, transformNode=None) -> Overlap | None:

@@ -8,9 +8,9 @@ to reach the resampling as a transform.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Generator, Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import slicer
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 FIELD_TOLERANCE = 0.05
 """Largest error of a sampled non-linear transform, as a share of the reference's finest spacing."""
+FIRST_POINTS = 64
+SECONDS_PER_STEP = 0.02
+"""How long an interface stands still while points are taken through a transform."""
 COARSEST_SAMPLING = 8.0
 """Distance in mm between samples of a non-linear transform, before the error asks for less."""
 
@@ -41,43 +44,123 @@ def referenceToOtherTransform(referenceNode, otherNode) -> SimpleITK.Transform |
     them. The nodes are only read. Raises ``GeometryError`` when a non-linear transform has to be
     inverted and folds space, so that it has no inverse.
     """
-    referenceParent = referenceNode.GetParentTransformNode()
-    otherParent = otherNode.GetParentTransformNode()
-    if referenceParent is otherParent:
-        return None
-    toOther = vtk.vtkGeneralTransform()
-    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(referenceParent, otherParent, toOther)
-    linear = vtk.vtkTransform()
-    if slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(toOther, linear):
-        return _affineTransform(linear.GetMatrix())
-    with _refusedFailures(toOther):
-        return _sampledTransform(toOther, referenceNode)
+    return transformInSteps(referenceNode, otherNode).value
 
 
-@contextmanager
-def _refusedFailures(toOther: vtk.vtkGeneralTransform) -> Iterator[None]:
-    """Turns what VTK merely warns of, an inversion that found no point, into an error."""
-    failures: list[str] = []
-    parts = vtk.vtkCollection()
-    slicer.vtkMRMLTransformNode.FlattenGeneralTransform(parts, toOther)
-    transforms = [parts.GetItemAsObject(index) for index in range(parts.GetNumberOfItems())]
-    tags = [
-        transform.AddObserver(vtk.vtkCommand.WarningEvent, lambda *event: failures.append("warned"))
-        for transform in transforms
-    ]
-    try:
-        yield
-    finally:
-        for transform, tag in zip(transforms, tags, strict=True):
-            transform.RemoveObserver(tag)
-    if failures:
-        raise GeometryError(
-            _(
-                "The non-linear transform between the two volumes folds space and cannot be "
-                "inverted. Use a smoother transform, or harden its inverse onto a copy of the "
-                "other volume."
-            )
-        )
+def transformInSteps(referenceNode, otherNode) -> TransformInSteps:
+    """``referenceToOtherTransform`` for callers that cannot wait for a non-linear one."""
+    return TransformInSteps(
+        referenceNode, referenceNode.GetParentTransformNode(), otherNode.GetParentTransformNode()
+    )
+
+
+class TransformInSteps:
+    """The transform of ``referenceToOtherTransform``, found when it is needed and only once.
+
+    ``steps`` finds it piece by piece: inverting a non-linear transform takes seconds to minutes,
+    and the first point that has no inverse ends it with a ``GeometryError``.
+    """
+
+    def __init__(self, referenceNode, referenceParent, otherParent) -> None:
+        self._referenceNode = referenceNode
+        self._toOther: vtk.vtkGeneralTransform | None = None
+        self._found: SimpleITK.Transform | None = None
+        if referenceParent is otherParent:
+            return
+        toOther = vtk.vtkGeneralTransform()
+        slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(referenceParent, otherParent, toOther)
+        linear = vtk.vtkTransform()
+        if slicer.vtkMRMLTransformNode.IsGeneralTransformLinear(toOther, linear):
+            self._found = _affineTransform(linear.GetMatrix())
+        else:
+            self._toOther = toOther
+
+    @property
+    def value(self) -> SimpleITK.Transform | None:
+        """The transform, however long it takes; None where nothing is between the volumes."""
+        for _step in self.steps():
+            pass
+        return self._found
+
+    @property
+    def isFound(self) -> bool:
+        """Whether ``value`` takes no time: always for linear transforms."""
+        return self._toOther is None
+
+    def steps(self) -> Iterator[None]:
+        """Find the transform, a few milliseconds with each step of the iteration.
+
+        Raises ``GeometryError`` for one that folds space, or that is changed meanwhile.
+        """
+        if self._toOther is None:
+            return
+        before = self._toOther.GetMTime()
+        with _Mapping(self._toOther) as mapping:
+            for found in _sampledTransform(mapping, self._referenceNode):
+                if self._toOther.GetMTime() != before:
+                    raise GeometryError(
+                        _("The transform between the volumes was changed meanwhile. Fuse again.")
+                    )
+                self._found = found
+                yield
+        self._toOther = None
+
+
+class _Mapping:
+    """A VTK transform (RAS) over points of LPS; what VTK merely warns of, an inversion that found
+    no point, becomes an error at once."""
+
+    def __init__(self, toOther: vtk.vtkGeneralTransform) -> None:
+        self._toOther = toOther
+        self._failed = False
+        parts = vtk.vtkCollection()
+        slicer.vtkMRMLTransformNode.FlattenGeneralTransform(parts, toOther)
+        self._parts = [parts.GetItemAsObject(index) for index in range(parts.GetNumberOfItems())]
+        self._tags: list[int] = []
+        self._pointsPerStep = FIRST_POINTS
+
+    def __enter__(self) -> _Mapping:
+        self._tags = [
+            part.AddObserver(vtk.vtkCommand.WarningEvent, self._onWarning) for part in self._parts
+        ]
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for part, tag in zip(self._parts, self._tags, strict=True):
+            part.RemoveObserver(tag)
+
+    def _onWarning(self, caller, event) -> None:
+        self._failed = True
+
+    def __call__(self, pointsLps: np.ndarray) -> Generator[None, None, np.ndarray]:
+        """Take points (n, 4) through, some with each step; the return value is (n, 3), LPS."""
+        mapped = np.empty((len(pointsLps), 3))
+        first = 0
+        while first < len(pointsLps):
+            last = first + self._pointsPerStep
+            begin = time.perf_counter()
+            mapped[first:last] = self._taken(pointsLps[first:last])
+            seconds = max(1e-4, time.perf_counter() - begin)
+            if self._failed:
+                raise GeometryError(
+                    _(
+                        "The non-linear transform between the two volumes folds space and cannot "
+                        "be inverted. Use a smoother transform, or harden its inverse onto a copy "
+                        "of the other volume."
+                    )
+                )
+            faster = min(4.0, SECONDS_PER_STEP / seconds)
+            self._pointsPerStep = max(1, int(self._pointsPerStep * faster))
+            first = last
+            yield
+        return mapped
+
+    def _taken(self, pointsLps: np.ndarray) -> np.ndarray:
+        source, target = vtk.vtkPoints(), vtk.vtkPoints()
+        target.SetDataTypeToDouble()
+        source.SetData(numpy_to_vtk(np.ascontiguousarray((pointsLps @ RAS_LPS_FLIP)[:, :3])))
+        self._toOther.TransformPoints(source, target)
+        return vtk_to_numpy(target.GetData()) @ RAS_LPS_FLIP[:3, :3]
 
 
 def _affineTransform(matrixRas: vtk.vtkMatrix4x4) -> SimpleITK.AffineTransform:
@@ -91,16 +174,20 @@ def _affineTransform(matrixRas: vtk.vtkMatrix4x4) -> SimpleITK.AffineTransform:
     return transform
 
 
-def _sampledTransform(toOther: vtk.vtkGeneralTransform, referenceNode):
-    """The transform as a displacement field, sampled as finely as its own curvature asks."""
+def _sampledTransform(mapping: _Mapping, referenceNode) -> Iterator[Any]:
+    """The transform as a displacement field, sampled as finely as its own curvature asks.
+
+    Yields None while it is sampled, and the field last.
+    """
     affineLps, spacing, shape = _referenceGrid(referenceNode)
     distance = COARSEST_SAMPLING
     while True:
         strides = np.maximum(1, np.floor(distance / spacing)).astype(int)
-        field = _sampledPoints(toOther, affineLps, _sampleIndices(shape, strides))
-        error = _interpolationError(toOther, affineLps, shape, strides, field)
+        field = yield from _sampledPoints(mapping, affineLps, _sampleIndices(shape, strides))
+        error = yield from _interpolationError(mapping, affineLps, shape, strides, field)
         if strides.max() == 1 or error <= FIELD_TOLERANCE * spacing.min():
-            return _displacementFieldTransform(field, affineLps, spacing, shape, strides)
+            yield _displacementFieldTransform(field, affineLps, spacing, shape, strides)
+            return
         distance /= 2
 
 
@@ -124,27 +211,23 @@ def _sampleIndices(shape, strides) -> list[np.ndarray]:
     ]
 
 
-def _sampledPoints(toOther, affineLps: np.ndarray, indices: list[np.ndarray]) -> np.ndarray:
+def _sampledPoints(
+    mapping: _Mapping, affineLps: np.ndarray, indices: list[np.ndarray]
+) -> Generator[None, None, np.ndarray]:
     """Points of the other's space, LPS in mm, (K, J, I, 3), for the given voxel indices."""
     i, j, k = indices
     field = np.empty((len(k), len(j), len(i), 3))
     plane = np.stack(np.meshgrid(i, j, indexing="xy"), axis=-1).reshape(-1, 2)
     for number, depth in enumerate(k):
         voxels = np.column_stack([plane, np.full(len(plane), depth), np.ones(len(plane))])
-        field[number] = _mapped(toOther, voxels @ affineLps.T).reshape(len(j), len(i), 3)
+        mapped = yield from mapping(voxels @ affineLps.T)
+        field[number] = mapped.reshape(len(j), len(i), 3)
     return field
 
 
-def _mapped(toOther, pointsLps: np.ndarray) -> np.ndarray:
-    """Points (n, 4) through a VTK transform, which lives in RAS; result (n, 3), LPS."""
-    source, target = vtk.vtkPoints(), vtk.vtkPoints()
-    target.SetDataTypeToDouble()
-    source.SetData(numpy_to_vtk(np.ascontiguousarray((pointsLps @ RAS_LPS_FLIP)[:, :3])))
-    toOther.TransformPoints(source, target)
-    return vtk_to_numpy(target.GetData()) @ RAS_LPS_FLIP[:3, :3]
-
-
-def _interpolationError(toOther, affineLps, shape, strides, field: np.ndarray) -> float:
+def _interpolationError(
+    mapping: _Mapping, affineLps, shape, strides, field: np.ndarray
+) -> Generator[None, None, float]:
     """Largest distance in mm, at the middle of each cell of samples, from the exact transform.
 
     There linear interpolation, the mean of the cell's corners, is farthest from a smooth curve.
@@ -153,7 +236,7 @@ def _interpolationError(toOther, affineLps, shape, strides, field: np.ndarray) -
         samples[:-1] + stride / 2
         for samples, stride in zip(_sampleIndices(shape, strides), strides, strict=True)
     ]
-    exact = _sampledPoints(toOther, affineLps, middles)
+    exact = yield from _sampledPoints(mapping, affineLps, middles)
     pairs = [(slice(None, -1), slice(1, None))] * 3
     corners = sum(field[corner] for corner in itertools.product(*pairs))
     return float(np.linalg.norm(corners / 8 - exact, axis=-1).max())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -14,3 +15,7 @@ class VolumeFacts:
     modalitySource: str = "given"
     modalityReason: str = ""
     isColour: bool = False
+    refusal: str | None = None
+    """Why it cannot be fused, as a sentence."""
+    identity: Mapping[str, str] = field(default_factory=dict)
+    """Who it shows and when, under the names of ``Volume.metadata``; empty without DICOM."""

@@ -149,6 +149,17 @@ def navigationSliceNodes() -> list:
     return [sliceWidget.mrmlSliceNode() for sliceWidget in _shownSliceWidgets()]
 
 
+def previewView():
+    """The slice view to fuse a slice in: the red one, that of the fused volume in the comparison,
+    else the first that is shown; None while no slice view is."""
+    shown = [widget for widget in _shownSliceWidgets() if widget.mrmlSliceNode().IsMappedInLayout()]
+    for name in ("Red", _COMPARE_VIEWS[-1]):
+        for widget in shown:
+            if widget.mrmlSliceNode().GetLayoutName() == name:
+                return widget
+    return shown[0] if shown else None
+
+
 def showSlicesIn3D(visible: bool) -> None:
     """Show the slices of the conventional views in the 3D view, where they cut through space."""
     for sliceNode in navigationSliceNodes():

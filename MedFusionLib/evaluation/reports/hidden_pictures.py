@@ -1,0 +1,68 @@
+"""Pictures of what a fused volume hides: its slices with the hidden places marked."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from MedFusionLib.hidden import HIDDEN_PERCENT, Hidden
+from MedFusionLib.registration.pictures import isotropic
+from MedFusionLib.slices.colour import luminance
+from MedFusionLib.slices.painting import GREY_MAXIMUM
+from MedFusionLib.slices.stack import PLANES, slice_stack
+from MedFusionLib.volumes.volume import Volume
+
+OTHER_COLOUR, REFERENCE_COLOUR = (255, 140, 0), (0, 110, 255)
+BOTH_COLOUR = (200, 0, 200)
+STRENGTH = 0.6
+"""Of a mark over the slice beneath it."""
+
+
+def hidden_pictures(fused: Volume, hidden: Hidden) -> dict[str, np.ndarray]:
+    """For each plane a fused slice with and without marks, uint8 (H, W, 3), pixels square.
+
+    The slice is the one on which the most is hidden. Names are like ``axial-fused`` and
+    ``axial-hidden``. Orange marks what is hidden of the other volume, blue of the reference,
+    violet of both: places where more than 80 % of the local contrast is gone.
+    """
+    shown, of_reference, of_other = (
+        isotropic(volume) for volume in (_eight_bits(fused), hidden.of_reference, hidden.of_other)
+    )
+    pictures: dict[str, np.ndarray] = {}
+    for plane in PLANES:
+        slices, one, two = (
+            slice_stack(volume.voxels, volume.direction_matrix, plane)
+            for volume in (shown, of_reference, of_other)
+        )
+        marks = one > HIDDEN_PERCENT, two > HIDDEN_PERCENT
+        place = int((marks[0] | marks[1]).sum(axis=(1, 2)).argmax())
+        pictures[f"{plane}-fused"] = _colour(slices[place])
+        pictures[f"{plane}-hidden"] = _marked(slices[place], marks[0][place], marks[1][place])
+    return pictures
+
+
+def _eight_bits(fused: Volume) -> Volume:
+    if fused.is_colour:
+        return fused
+    grey = np.clip(fused.voxels, 0, GREY_MAXIMUM) * np.float32(255 / GREY_MAXIMUM)
+    return replace(fused, voxels=np.rint(grey).astype(np.uint8))
+
+
+def _colour(picture: np.ndarray) -> np.ndarray:
+    if picture.ndim == 3:
+        return np.ascontiguousarray(picture)
+    return np.repeat(picture[:, :, np.newaxis], 3, axis=2)
+
+
+def _marked(picture: np.ndarray, reference: np.ndarray, other: np.ndarray) -> np.ndarray:
+    # Over the luminance: a mark over the colours of a PET would look like uptake.
+    light = luminance(picture) if picture.ndim == 3 else picture
+    marked = _colour(light).astype(np.float32)
+    for place, colour in (
+        (other & ~reference, OTHER_COLOUR),
+        (reference & ~other, REFERENCE_COLOUR),
+        (reference & other, BOTH_COLOUR),
+    ):
+        marked[place] += STRENGTH * (np.array(colour, np.float32) - marked[place])
+    return np.rint(marked).astype(np.uint8)

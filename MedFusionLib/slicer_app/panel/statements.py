@@ -1,0 +1,143 @@
+"""What a fused volume is, and how far it can be trusted: one sentence each, with its weight.
+
+Pure functions of plain values, without Qt and without a scene.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from html import escape
+from typing import Any
+
+from MedFusionLib.registration.quick_check import ALIGNED, APART
+from MedFusionLib.slicer_app.translation import _
+
+MUCH_HIDDEN = 0.05
+"""Share of the head, from which on what is hidden of a source is a warning."""
+
+
+class Weight(Enum):
+    """How a sentence is to be taken: its sign and its color, which both tell alone."""
+
+    GOOD = ("●", "#2E9E4F")
+    NOTE = ("○", "#808080")
+    WARNING = ("▲", "#D98200")
+    BAD = ("■", "#D93025")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One sentence for the user."""
+
+    weight: Weight
+    text: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The fused volume that is shown. Names are None for volumes that left the scene since."""
+
+    name: str
+    report: Mapping[str, Any]
+    reference: str | None
+    other: str | None
+    transform: str | None = None
+    isOfChosen: bool = True
+    """Whether it was made from the volumes that are chosen now."""
+
+
+def asHtml(statements: Iterable[Statement]) -> str:
+    """The sentences for a label, a line each, whatever their words hold."""
+    return "".join(
+        f'<p style="margin:2px 0"><span style="color:{statement.weight.value[1]}">'
+        f"{statement.weight.value[0]}</span> {escape(statement.text)}</p>"
+        for statement in statements
+    )
+
+
+def inputStatements(missing: str | None, warnings: Iterable[str]) -> list[Statement]:
+    """Why nothing can be fused yet, or what to know before."""
+    if missing is not None:
+        return [Statement(Weight.NOTE, missing)]
+    return [Statement(Weight.WARNING, warning) for warning in warnings]
+
+
+def resultStatements(shown: Shown | None) -> list[Statement]:
+    """What is shown, how it was aligned, what is hidden, and what the run has warned of."""
+    if shown is None:
+        return [Statement(Weight.NOTE, _("Nothing is fused yet."))]
+    warnings = [_asSentence(text) for text in shown.report.get("warnings", ())]
+    alignment = _alignmentStatement(shown)
+    # The verdict of a registration is in the alignment's own sentence already.
+    repeated = ("The alignment is ",) if shown.report.get("registration") else ()
+    return [
+        _sourceStatement(shown),
+        *([] if shown.isOfChosen else [Statement(Weight.WARNING, _notOfChosen())]),
+        alignment,
+        _hiddenStatement(shown.report.get("hidden")),
+        *(Statement(Weight.WARNING, text) for text in warnings if not text.startswith(repeated)),
+    ]
+
+
+def _sourceStatement(shown: Shown) -> Statement:
+    if shown.reference is None or shown.other is None:
+        return Statement(
+            Weight.WARNING,
+            _("'{name}': a volume that it was made from was deleted since.").format(
+                name=shown.name
+            ),
+        )
+    text = _("'{name}': {reference} with {other}, fused by {method}.").format(
+        name=shown.name,
+        reference=shown.reference,
+        other=shown.other,
+        method=shown.report.get("method"),
+    )
+    return Statement(Weight.NOTE, text)
+
+
+def _notOfChosen() -> str:
+    return _("This is not a fusion of the volumes that are chosen above.")
+
+
+def _alignmentStatement(shown: Shown) -> Statement:
+    registration = shown.report.get("registration")
+    if registration is not None:
+        return _registrationStatement(registration["quality"])
+    check = shown.report.get("quick_check") or {}
+    if check.get("verdict") == APART:
+        return Statement(Weight.BAD, _("Fused as they lay: {sentence}").format(**check))
+    kind = (shown.report.get("transform") or {}).get("kind")
+    if kind == "given":
+        sentence = _("Aligned by the transform '{name}', which was not judged.")
+        known = shown.transform or _("of the run")
+        return Statement(Weight.NOTE, sentence.format(name=known))
+    text = _("Not registered: the positions of the volumes were taken as they are.")
+    if check.get("verdict") == ALIGNED:
+        return Statement(Weight.NOTE, text + " " + check["sentence"])
+    return Statement(Weight.NOTE, text)
+
+
+def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
+    weight, sentence = {
+        "pass": (Weight.GOOD, _("The registration passed. {reason}")),
+        "doubtful": (Weight.WARNING, _("The registration is doubtful: look twice. {reason}")),
+    }.get(quality["verdict"], (Weight.BAD, _("The registration failed. {reason}")))
+    return Statement(weight, sentence.format(reason=_asSentence(quality["reason"])))
+
+
+def _hiddenStatement(figures: Mapping[str, Any] | None) -> Statement:
+    if figures is not None:
+        shares = [share or 0.0 for share in figures["hidden_share"].values()]
+        weight = Weight.WARNING if max(shares) > MUCH_HIDDEN else Weight.NOTE
+        return Statement(weight, _("Hidden: {sentence}").format(sentence=figures["sentence"]))
+    return Statement(
+        Weight.NOTE,
+        _("What fusing hides was not measured: Compare shows both volumes beside the fused one."),
+    )
+
+
+def _asSentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
