@@ -35,7 +35,7 @@ SHARP_SHARE = 0.5
 class QuickCheck:
     """``verdict``: lie on each other, shifted, or cannot tell.
 
-    ``millimetres``: mean distance, over the head's surface, between where the volumes lie and
+    ``millimetres``: mean distance, over the corners of the head's box, between where they lie and
     where they fit best; None where that cannot be told. ``sentence`` says it to a user.
     """
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import SimpleITK
 
 from MedFusionLib.errors import RegistrationError
-from MedFusionLib.registration.images import Head, surface_points, voxel_diagonal
+from MedFusionLib.registration.images import Head, box_points, voxel_diagonal
 from MedFusionLib.registration.measures import head_overlap, mutual_information
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.registration.position import Position, in_order, place, toward
@@ -34,7 +34,8 @@ SEED = 0
 @dataclass(frozen=True)
 class Sighting:
     """What a quick look found: ``away_mm`` from the given to the best place, ``apart_mm`` between
-    the two climbs (both means over the head's surface), nats and overlap at the best place."""
+    the two climbs (both means over the corners and the centre of the head's box), nats and overlap
+    at the best place, and ``diagonal_mm`` of a voxel of the coarser volume."""
 
     away_mm: float
     apart_mm: float
@@ -69,10 +70,10 @@ def _sighting(position: Position, diagonal: float, cancel: Cancel) -> Sighting:
     best, again = side_by_side(
         lambda climb: climb(fixed, moving, places[0].transform, cancel), climbs
     )
-    surface = surface_points(fixed.mask)
+    points = box_points(fixed.mask)
     return Sighting(
-        away_mm=float(displacements(best.transform, position.found, surface).mean()),
-        apart_mm=float(displacements(best.transform, again.transform, surface).mean()),
+        away_mm=float(displacements(best.transform, position.found, points).mean()),
+        apart_mm=float(displacements(best.transform, again.transform, points).mean()),
         mutual_information=mutual_information(fixed, moving, best.transform),
         overlap=head_overlap(fixed, moving, best.transform, "rigid"),
         diagonal_mm=diagonal,

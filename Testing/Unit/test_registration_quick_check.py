@@ -10,7 +10,7 @@ import pytest
 import SimpleITK
 
 from MedFusionLib.errors import Cancelled, IdentityError, InputError
-from MedFusionLib.registration.images import see_head, surface_points
+from MedFusionLib.registration.images import box_points, see_head
 from MedFusionLib.registration.quick_check import quick_check
 from MedFusionLib.registration.transforms import displacements
 from MedFusionLib.volumes.files import read_volume
@@ -33,8 +33,8 @@ def nudged(true, degrees, shift):
 
 
 def distance(one, two, reference):
-    surface = surface_points(see_head(reference, "reference").mask)
-    return displacements(one, two, surface).mean()
+    points = box_points(see_head(reference, "reference").mask)
+    return displacements(one, two, points).mean()
 
 
 def test_volumes_on_their_true_place_lie_on_each_other(sample):
