@@ -277,7 +277,7 @@ def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:
         "modality_source": volume.metadata.get("modality_source", "given"),
         "modality_reason": volume.metadata.get("modality_reason"),
         "window": {"name": window.name, "low": window.low, "high": window.high},
-        **scale_of(volume, window),
+        **scale_of(volume),
         "shape": [int(length) for length in volume.grid_shape],
         "spacing": [float(step) for step in volume.spacing],
     }

@@ -36,7 +36,6 @@ class Additive:
         self, reference: Tensor, other: Tensor, slice_indices: Sequence[int] | None = None
     ) -> Tensor:
         """Fuse two batches (N, 1, H, W) in [0, 1]."""
-        # One channel for both sources and all slices: each is smoothed on its own.
         common = torch.minimum(gaussian(reference, COMMON), gaussian(other, COMMON))
         added = reference + other - common - _weaker_fine_detail(reference, other)
         bone = other + ANATOMY_IN_BONE * (reference - gaussian(reference, 6.0))

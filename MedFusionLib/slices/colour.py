@@ -53,9 +53,9 @@ COLOUR_MAPS = (*_TABLES, *_STOPS)
 FUNCTIONAL_MAP = "rainforest"
 """Shows PET and SPECT unless another one is chosen; docs/COLOUR.md says why."""
 TABLE_SIZE = 4096
-KEPT_SPAN = 0.8
-"""Colours whose channels differ by at most this keep their chrominance whole when they are laid on
-another luminance; stronger ones may come down to it, for the anatomy to show at all."""
+KEPT_CHROMINANCE = 0.75
+"""Least share of a colour's chrominance that is left when it is laid on another luminance. The rest
+may yield to the anatomy: uptake is still read back to 0.03 of its range from what is left."""
 
 
 def apply_colour_map(values: np.ndarray, name: str) -> np.ndarray:
@@ -101,10 +101,9 @@ def recolour(fused: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     """``rgb`` (…, 3), in its own hue and saturation, with the luminance of ``fused`` (…).
 
     Uptake is read from the colour, so where the RGB cube has no such colour of that luminance, the
-    luminance yields: it comes as near to the fused one as the cube allows. The chrominance stays
-    whole, or shrinks to a span of `KEPT_SPAN` between the channels if it is above that and the
-    luminance then fits better. Continuous in both arguments; grey stays grey, and a colour that has
-    the fused luminance already stays as it is.
+    chrominance shrinks, but never below `KEPT_CHROMINANCE` of what it was; from there on the
+    luminance yields: it comes as near to the fused one as the cube allows. Continuous in both
+    arguments; grey stays grey, and a colour that has the fused luminance already stays as it is.
     """
     fused = fused.astype(np.float32, copy=False)
     own = luminance(rgb)
@@ -113,8 +112,7 @@ def recolour(fused: np.ndarray, rgb: np.ndarray) -> np.ndarray:
     tiny = np.float32(1e-9)
     # The share of the chrominance with which the fused luminance fits into the cube.
     share = np.minimum((1 - fused) / np.maximum(above, tiny), fused / np.maximum(below, tiny))
-    least = np.minimum(KEPT_SPAN / np.maximum(above + below, tiny), 1)
-    share = np.clip(share, least, 1)
+    share = np.clip(share, np.float32(KEPT_CHROMINANCE), 1)
     shown = np.minimum(np.maximum(fused, share * below), 1 - share * above)
     result = rgb - own[..., None]
     result *= share[..., None]

@@ -49,14 +49,14 @@ def legend_of(report: Mapping[str, Any]) -> Legend | None:
     return Legend(report["colour"], window.low * factor, window.high * factor, unit)
 
 
-def scale_of(volume: Volume, window: Window) -> dict[str, Any]:
+def scale_of(volume: Volume) -> dict[str, Any]:
     """For the report: in what ``unit`` a volume's values are told, and what takes them to it.
 
-    SUV where the header tells the ``suv_factor`` (1.0 where the window `suv` took the values as
-    SUV), counts for a SPECT volume, else stored values; 8-bit voxels were scaled by somebody.
+    SUV where the header tells the ``suv_factor``, counts for a SPECT volume, else stored values;
+    8-bit voxels were scaled by somebody.
     """
     factor = volume.metadata.get("suv_factor")
-    if factor is not None or window.name == "suv":
-        return {"unit": "SUV", "suv_factor": float(factor or 1.0)}
+    if factor is not None:
+        return {"unit": "SUV", "suv_factor": float(factor)}
     counted = volume.modality == "SPECT" and volume.voxels.dtype != np.uint8
     return {"unit": "counts" if counted else STORED, "suv_factor": None}

@@ -51,23 +51,23 @@ def test_every_colour_keeps_its_hue_on_every_luminance():
     assert np.abs((turn + 0.5) % 1 - 0.5)[coloured].max() < 1 / 360
 
 
-def test_chrominance_stays_whole_up_to_a_limit_and_never_falls_below_it():
+def test_three_quarters_of_the_chrominance_stay_at_least_and_all_of_it_where_the_cube_has_room():
     light, rgb = samples()
     kept, own = span(colour.recolour(light, rgb)), span(rgb)
-    strong = own > colour.KEPT_SPAN
-    np.testing.assert_allclose(kept[~strong], own[~strong], atol=1e-5)
-    assert kept[strong].min() >= colour.KEPT_SPAN - 1e-5
+    assert (kept >= 0.75 * own - 1e-5).all()
     assert (kept <= own + 1e-5).all()
+    shifted = rgb + (light - rgb @ [0.299, 0.587, 0.114])[:, None]
+    room = (shifted.min(axis=1) >= 0) & (shifted.max(axis=1) <= 1)
+    np.testing.assert_allclose(kept[room], own[room], atol=1e-5)
 
 
 def test_the_luminance_is_the_nearest_one_that_has_such_a_colour():
     light, rgb = samples(400)
-    usual = span(rgb) <= colour.KEPT_SPAN
-    light, rgb = light[usual], rgb[usual]
-    # All colours of this hue and chrominance: the same one with more or less grey in it.
+    # All colours of this hue with the least chrominance, the widest choice: more or less grey.
+    least = rgb * 0.75
     shifts = np.linspace(-1, 1, 2001)[:, None]
-    fits = (rgb.min(axis=1) + shifts >= 0) & (rgb.max(axis=1) + shifts <= 1)
-    away = np.abs(rgb @ [0.299, 0.587, 0.114] + shifts - light)
+    fits = (least.min(axis=1) + shifts >= 0) & (least.max(axis=1) + shifts <= 1)
+    away = np.abs(least @ [0.299, 0.587, 0.114] + shifts - light)
     best = np.where(fits, away, np.inf).min(axis=0)
     ours = np.abs(colour.recolour(light, rgb) @ [0.299, 0.587, 0.114] - light)
     assert np.abs(ours - best).max() < 1.1e-3
@@ -108,10 +108,10 @@ def test_a_hot_spot_on_the_brightest_anatomy_stays_coloured_and_background_stays
     own = colour.apply_colour_map(uptake / np.float32(255), colour.FUNCTIONAL_MAP)
     hot = uptake > 150
     saturation = color.rgb2hsv(fused[hot] / 255)[:, 1]
-    np.testing.assert_allclose(span(fused[hot] / 255), span(own[hot]), atol=0.01)
+    assert (span(fused[hot] / 255) > 0.75 * span(own[hot]) - 0.01).all()
     # In the brightest colours saturation is the span itself, in darker ones more.
-    assert (saturation > span(own[hot]) - 0.01).all()
-    assert saturation.min() > 0.35
+    assert (saturation > 0.75 * span(own[hot]) - 0.01).all()
+    assert saturation.min() > 0.29
 
 
 def test_uptake_is_read_back_from_hue_and_saturation_on_any_anatomy():
@@ -123,8 +123,8 @@ def test_uptake_is_read_back_from_hue_and_saturation_on_any_anatomy():
     _, nearest = cKDTree(known).query(color.rgb2ycbcr(np.rint(shown * 255) / 255)[:, 1:])
     for least in (0, 1 / 3, 2 / 3):
         here = (uptake > max(least, 5 / 255)) & (uptake <= least + 1 / 3)
-        assert np.abs(table[nearest] - uptake)[here].mean() < 0.01
-        assert spearmanr(table[nearest][here], uptake[here]).statistic > 0.998
+        assert np.abs(table[nearest] - uptake)[here].mean() < 0.03
+        assert spearmanr(table[nearest][here], uptake[here]).statistic > 0.985
 
 
 def test_the_default_map_grows_lighter_throughout_and_has_a_hue_where_there_is_uptake():
