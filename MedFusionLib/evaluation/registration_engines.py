@@ -54,7 +54,7 @@ def by_elastix(reference: Volume, other: Volume, seed: int) -> Registered:
     found = result.GetParameterMap(0)
     transform = SimpleITK.Euler3DTransform()
     transform.SetComputeZYX(found.get("ComputeZYX", ["false"])[0] == "true")
-    transform.SetFixedParameters([float(value) for value in found["CenterOfRotationPoint"]])
+    transform.SetCenter([float(value) for value in found["CenterOfRotationPoint"]])
     transform.SetParameters([float(value) for value in found["TransformParameters"]])
     return Registered(transform)
 
