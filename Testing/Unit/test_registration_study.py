@@ -32,9 +32,7 @@ def head(modality="MR", spot=SPOT):
     points = np.stack([i, j, k], -1) * 4.0 - (94.0, 110.0, 94.0)
     inside = (((points - CENTRE) / (66.0, 84.0, 70.0)) ** 2).sum(-1) < 1
     bright = 400.0 * np.exp(-((points - spot) ** 2).sum(-1) / (2 * 6.0**2))
-    x, y, z = np.moveaxis(points, -1, 0)
-    folds = np.sin(x / 9 + 1.0) + np.sin(y / 12) + np.cos(z / 10 + y / 30)
-    voxels = np.where(inside, 120.0 + 40 * folds, 0.0) + bright
+    voxels = np.where(inside, 100.0 + 40 * np.sin(points[..., 1] / 12), 0.0) + bright
     origin = (-94.0, -110.0, -94.0)
     return Volume(voxels.astype(np.float32), (4.0,) * 3, origin, modality=modality)
 
@@ -56,15 +54,19 @@ def test_a_moved_head_shows_its_spot_where_the_transform_takes_it(change, seed):
     assert brightest(change(head(), moved)) == pytest.approx(there, abs=0.5)
 
 
-@pytest.mark.parametrize("name", [name for name in CHANGES if name not in ("flipped", "inverted")])
+@pytest.mark.parametrize("name", ["cropped", "noised", "biased", "scaled", "stripped"])
 def test_a_change_leaves_the_spot_in_its_place(name):
-    changed = CHANGES[name](head(), 3)
-    abs_mm = 8.0 if name in ("noised", "lesion") else 1.0
-    if name == "lesion":  # as bright as the spot, elsewhere: then the spot is still bright
-        at = to_image(changed).TransformPhysicalPointToIndex(SPOT.tolist())
-        assert to_image(changed)[at] > 350
-    else:
-        assert brightest(changed) == pytest.approx(SPOT, abs=abs_mm)
+    tolerance = 8.0 if name == "noised" else 1.0
+    assert brightest(CHANGES[name](head(), 3)) == pytest.approx(SPOT, abs=tolerance)
+
+
+def test_a_lesion_is_a_second_bright_spot_and_changes_nothing_else():
+    before, after = head().voxels, CHANGES["lesion"](head(), 3).voxels
+    changed = before != after
+    assert np.ptp(after[changed]) == 0 and after[changed][0] > 1.5 * np.median(before)
+    places = 4.0 * np.argwhere(changed)
+    assert np.linalg.norm(places - places.mean(axis=0), axis=1).max() < 15.0
+    assert 4.0**3 * len(places) > 0.9 * 4 / 3 * np.pi * 15.0**3
 
 
 def test_a_flip_takes_the_spot_to_the_other_side_and_an_inversion_makes_it_dark():
@@ -145,13 +147,13 @@ def listed(tmp_path):
 
 def test_pairs_are_moved_and_registered_then_checked_at_set_distances(listed):
     (pair,) = read_pairs(listed / "pairs.csv", [listed])  # the other one has no second file
-    registered, *checked = islice(run_pair(pair, range(1, 2), False, ["medfusion"]), 4)
+    registered, *checked = islice(run_pair(pair, range(1, 2), False, ["medfusion"]), 3)
     assert (registered.engine, registered.part, registered.change) == (
         "medfusion", "reported", "scanned")  # fmt: skip
     assert registered.error < 0.5 * registered.diagonal < registered.misplaced
     assert {one.engine for one in checked} == {"quick check"}
     shares = [one.misplaced / one.diagonal for one in checked]
-    assert shares == pytest.approx([0.0, 0.5, 0.9], abs=1e-6)
+    assert shares == pytest.approx([0.0, 0.5], abs=1e-6)
 
 
 def test_a_list_with_other_columns_is_refused(tmp_path):
