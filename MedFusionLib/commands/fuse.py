@@ -39,7 +39,7 @@ def fuse_command(
     other: Path = typer.Argument(help="Other volume (CT, PET, SPECT): file or DICOM folder."),
     output: Path = typer.Option(..., "--output", "-o", help="Fused volume to write."),
     method: str = typer.Option("", help="Fusion method; see 'medfusion methods'."),
-    alignment: str = typer.Option("resample", help="none, resample, rigid or affine."),
+    alignment: str = typer.Option("resample", help="none, resample, rigid, affine or deformable."),
     transform: Path | None = typer.Option(
         None, help="Transform file from reference space to other space (.tfm, .h5), LPS."
     ),
