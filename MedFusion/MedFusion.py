@@ -90,6 +90,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        self._wrappedLabels = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
@@ -97,6 +98,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from MedFusionLib.slicer_app.panel.panel import Panel
+        from MedFusionLib.slicer_app.panel.wrapped_labels import WrappedLabels
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedFusion.ui"))
         self.layout.addWidget(uiWidget)
@@ -104,6 +106,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedFusionLogic()
         self.panel = Panel(self.ui, self.logic)
+        self._wrappedLabels = WrappedLabels(uiWidget, self.ui)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
