@@ -90,7 +90,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
-        self._wrappedLabels = None
+        self._panelHeight = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
@@ -98,7 +98,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from MedFusionLib.slicer_app.panel.panel import Panel
-        from MedFusionLib.slicer_app.panel.wrapped_labels import WrappedLabels
+        from MedFusionLib.slicer_app.panel.panel_height import PanelHeight
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedFusion.ui"))
         self.layout.addWidget(uiWidget)
@@ -106,7 +106,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedFusionLogic()
         self.panel = Panel(self.ui, self.logic)
-        self._wrappedLabels = WrappedLabels(uiWidget, self.ui)
+        self._panelHeight = PanelHeight(uiWidget)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -124,6 +124,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if self.panel is not None:
             self.panel.stop()
+            self._panelHeight.stop()
 
     def onAboutToQuit(self):
         """Leave no process and no temporary file behind."""
