@@ -90,6 +90,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        self._panelHeight = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
@@ -97,6 +98,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from MedFusionLib.slicer_app.panel.panel import Panel
+        from MedFusionLib.slicer_app.panel.panel_height import PanelHeight
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedFusion.ui"))
         self.layout.addWidget(uiWidget)
@@ -104,6 +106,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedFusionLogic()
         self.panel = Panel(self.ui, self.logic)
+        self._panelHeight = PanelHeight(uiWidget)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -121,6 +124,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.removeObservers()
         if self.panel is not None:
             self.panel.stop()
+            self._panelHeight.stop()
 
     def onAboutToQuit(self):
         """Leave no process and no temporary file behind."""

@@ -91,8 +91,8 @@ def _picked_headers(folder: Path, found: DicomFolder, uid: str | None) -> list[H
     listing = "; ".join(f"{uid} ({len(held)} files)" for uid, held in found.series.items())
     if uid is None and len(found.series) > 1:
         raise InputError(
-            f"The folder '{folder}' holds {len(found.series)} series: {listing}. Pick one with "
-            "--series."
+            f"The folder '{folder}' holds {len(found.series)} series: {listing}. Pick one "
+            "(--series)."
         )
     if uid is not None and uid not in found.series:
         raise InputError(f"The folder '{folder}' has no series {uid}. It holds: {listing}.")

@@ -40,7 +40,7 @@ def refuse_two_patients(
     if not force:
         raise IdentityError(
             f"{sentence} Choose volumes of one patient. If they are of one patient all the same, "
-            "go on with --force."
+            "go on (--force)."
         )
     if warnings is not None:
         warnings.append(f"{sentence} They were taken as one because that was forced.")

@@ -218,6 +218,13 @@ class PythonQtWidget:
         getattr(self.widget, name).connect(lambda *values: function(*values[:count]))
 
 
+class Process(QtCore.QProcess):
+    """A ``QProcess`` whose signals are connected by their text, as by PythonQt."""
+
+    def connect(self, signature, function):
+        getattr(self, signature.partition("(")[0]).connect(function)
+
+
 def widgetVariables(root) -> types.SimpleNamespace:
     """As ``slicer.util.childWidgetVariables``."""
     children = root.findChildren(QtWidgets.QWidget)
@@ -233,6 +240,8 @@ def qtModule() -> types.ModuleType:
         singleShot=lambda milliseconds, function: QtCore.QTimer.singleShot(milliseconds, function)
     )
     module.QIcon, module.QStyle = QtGui.QIcon, QtWidgets.QStyle
+    module.QObject, module.QEvent = QtCore.QObject, QtCore.QEvent
+    module.QProcess, module.QByteArray = Process, QtCore.QByteArray
     return module
 
 

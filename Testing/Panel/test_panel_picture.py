@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -178,6 +179,62 @@ def test_the_width_does_not_follow_the_texts(panel):
     label.setText("Averyverylongwordwithoutanyspace" * 5)
     assert panel.minimumSizeHint().width() == before
     label.setText(text)
+
+
+def test_the_width_does_not_follow_the_names_of_nodes(panel):
+    before = panel.minimumSizeHint().width()
+    for selector in panel.findChildren(standIns.NodeSelector):
+        selector.addItem("FDG PET of a patient with a very long name to T1 of the same patient")
+        selector.setCurrentIndex(selector.count() - 1)
+        selector.setVisible(True)
+    QtWidgets.QApplication.processEvents()
+    assert panel.minimumSizeHint().width() == before
+    assert max(before, panel.minimumWidth()) == WIDTH
+
+
+class LowWidget(QtWidgets.QWidget):
+    """Gets its smallest height, whatever its labels need at its width, as was seen in Slicer."""
+
+    def hasHeightForWidth(self) -> bool:
+        return False
+
+
+def settle(application) -> None:
+    """Let one layout follow the other until all are done."""
+    for _ in range(20):
+        application.processEvents()
+
+
+def test_no_line_is_lost_where_the_panel_is_higher_than_the_window(repository, monkeypatch):
+    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    monkeypatch.setitem(sys.modules, "qt", standIns.qtModule())
+    module = "MedFusionLib.slicer_app.panel.panel_height"
+    sys.modules.pop(module, None)
+    PanelHeight = importlib.import_module(module).PanelHeight
+    monkeypatch.setitem(standIns.CLASSES, "qMRMLWidget", LowWidget)
+    path = repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui"
+    area, panel = QtWidgets.QScrollArea(), standIns.Loader().load(str(path))
+    area.setWidgetResizable(True)
+    holder = QtWidgets.QWidget()
+    QtWidgets.QVBoxLayout(holder).addWidget(panel)
+    area.setWidget(holder)
+    keeper = PanelHeight(standIns.PythonQtWidget(panel))
+    area.resize(WIDTH + 20, 300)
+    area.show()
+    fill(panel)
+    settle(application)
+    test_no_wrapped_label_loses_a_line(panel)
+    label = panel.findChild(QtWidgets.QLabel, "resultLabel")
+    label.setText("One more sentence that is longer than the panel is wide. " * 40)
+    settle(application)
+    test_no_wrapped_label_loses_a_line(panel)
+    needed = panel.height()
+    label.setText("One line.")
+    settle(application)
+    assert panel.height() < needed
+    keeper.stop()
+    area.deleteLater()
+    sys.modules.pop(module, None)
 
 
 def test_the_keyboard_reaches_every_control(panel):

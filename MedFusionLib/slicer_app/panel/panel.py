@@ -190,7 +190,10 @@ class Panel:
         if self._checked is not None:
             report["quick_check"] = self._checked
             recordMeasures(fusedNode, report)
-        parameters.outputVolume = fusedNode
+        self.result.show(fusedNode)
+        if sourcesOf(fusedNode) == self._chosenPair():
+            # Whatever was chosen meanwhile must not be fused into it.
+            parameters.outputVolume = fusedNode
         if parameters.alignment in REGISTERING:
             parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
         self.quality.setReport(fusedNode, report, self.run.lastNumber)

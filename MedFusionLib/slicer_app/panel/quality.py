@@ -150,6 +150,7 @@ class QualitySection:
         )
 
     def _onHiddenMapped(self, fusedNode, result) -> None:
+        self._tell("")
         if fusedNode.GetScene() is None or fusedNode.GetID() != self._fusedId:
             return
         node = showHiddenMap(fusedNode, result["volume"])

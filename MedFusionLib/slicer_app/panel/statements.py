@@ -110,6 +110,8 @@ def _alignmentStatement(shown: Shown) -> Statement:
     if check.get("verdict") == APART:
         return Statement(Weight.BAD, _("Fused as they lay: {sentence}").format(**check))
     kind = (shown.report.get("transform") or {}).get("kind")
+    if kind == "given" and shown.report.get("registered_before"):
+        return _registrationStatement(shown.report["registered_before"])
     if kind == "given":
         sentence = _("Aligned by the transform '{name}', which was not judged.")
         known = shown.transform or _("of the run")
