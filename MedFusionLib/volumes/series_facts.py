@@ -17,7 +17,9 @@ class SeriesFacts:
     key: str
     """By which whoever asks finds it again: a node's ID, a series' UID."""
     name: str
-    """Its description, for rules and readers alike."""
+    """As a reader knows it."""
+    description: str = ""
+    """As the scanner calls it, if the name is another one; rules look for words in both."""
     modality: str = "unknown"
     """MR, CT, PET, SPECT or unknown."""
     identity: Mapping[str, str] = field(default_factory=dict)

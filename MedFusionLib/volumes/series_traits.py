@@ -100,7 +100,7 @@ class Traits:
 
 def traits_of(series: SeriesFacts) -> Traits:
     """What kind of image a series is, as far as its fields and its name tell."""
-    words = series.name.lower()
+    words = f"{series.name} {series.description}".lower()
     types = {value.strip().upper() for value in series.image_type}
     is_mr, is_functional = series.modality == "MR", series.modality in FUNCTIONAL
     return Traits(

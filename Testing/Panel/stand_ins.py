@@ -173,12 +173,25 @@ class SliderWidget(QtWidgets.QWidget):
         row.addWidget(QtWidgets.QDoubleSpinBox())
 
 
+class PathLineEdit(QtWidgets.QLineEdit):
+    """Stands in for ctkPathLineEdit: a path that is typed or set."""
+
+    currentPathChanged = QtCore.Signal(str)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.textChanged.connect(self.currentPathChanged.emit)
+
+    currentPath = QtCore.Property(str, QtWidgets.QLineEdit.text, QtWidgets.QLineEdit.setText)
+
+
 CLASSES = {
     "qMRMLWidget": QtWidgets.QWidget,
     "qMRMLNodeComboBox": NodeSelector,
     "ctkCollapsibleButton": Section,
     "ctkCollapsibleGroupBox": Section,
     "ctkSliderWidget": SliderWidget,
+    "ctkPathLineEdit": PathLineEdit,
 }
 
 
@@ -218,6 +231,13 @@ class PythonQtWidget:
         getattr(self.widget, name).connect(lambda *values: function(*values[:count]))
 
 
+class Menu(QtWidgets.QMenu):
+    """A menu whose entries are connected as PythonQt's."""
+
+    def addAction(self, text):
+        return PythonQtWidget(super().addAction(text))
+
+
 def widgetVariables(root) -> types.SimpleNamespace:
     """As ``slicer.util.childWidgetVariables``."""
     children = root.findChildren(QtWidgets.QWidget)
@@ -233,6 +253,7 @@ def qtModule() -> types.ModuleType:
         singleShot=lambda milliseconds, function: QtCore.QTimer.singleShot(milliseconds, function)
     )
     module.QIcon, module.QStyle = QtGui.QIcon, QtWidgets.QStyle
+    module.QMenu, module.QPoint, module.Qt = Menu, QtCore.QPoint, QtCore.Qt
     return module
 
 

@@ -26,7 +26,7 @@ def series(name, modality="MR", **facts):
         "shape": (160, 256, 256),
         "spacing": FINE,
     }
-    return SeriesFacts(name, name, modality, **(known | facts))
+    return SeriesFacts(key=name, name=name, modality=modality, **(known | facts))
 
 
 def mr(name="T1 MPRAGE", **facts):
