@@ -13,7 +13,7 @@ from enum import Enum
 
 from MedFusionLib.volumes.identity import differing_fields
 from MedFusionLib.volumes.series_facts import Patient, SeriesFacts
-from MedFusionLib.volumes.series_traits import FUNCTIONAL
+from MedFusionLib.volumes.series_traits import FUNCTIONAL, traits_of
 
 LEAST_SLICES = 8
 """Fewer do not cover a head; overviews have one to three in each direction."""
@@ -80,7 +80,7 @@ def may_be_other(series: SeriesFacts) -> bool:
 
 
 def _usable(series: SeriesFacts) -> bool:
-    traits = series.traits
+    traits = traits_of(series)
     is_volume = series.refusal is None and not series.is_colour
     is_whole = series.shape[0] == 0 or series.shape[0] >= LEAST_SLICES
     is_made = series.is_fused or traits.overview or traits.derived_map or not traits.static
@@ -152,7 +152,7 @@ def _choose_other(others: Sequence[SeriesFacts]) -> SeriesFacts | NoPair:
     left = _without_companions(others)
     if len({one.modality for one in left}) > 1:
         return NoPair(Missing.KIND_OF_OTHER, tuple(left))
-    if len({one.traits.tracers for one in left if one.traits.tracers}) > 1:
+    if len({traits_of(one).tracers for one in left if traits_of(one).tracers}) > 1:
         return NoPair(Missing.TRACER, tuple(left))
     best = _best(left, _other_rank)
     return best[0] if len(best) == 1 else NoPair(Missing.ONE_OTHER, tuple(best))
@@ -175,13 +175,13 @@ def _same_exam(one: SeriesFacts, two: SeriesFacts) -> bool:
 
 
 def _reference_rank(series: SeriesFacts) -> tuple[object, ...]:
-    traits = series.traits
+    traits = traits_of(series)
     return (traits.volumetric, traits.weighting == "T1", traits.contrast, traits.original)
 
 
 def _other_rank(series: SeriesFacts) -> tuple[object, ...]:
-    corrected = series.traits.corrected
-    return (-1 if corrected is False else int(corrected or 0), series.traits.original)
+    corrected = traits_of(series).corrected
+    return (-1 if corrected is False else int(corrected or 0), traits_of(series).original)
 
 
 def _best(series: Iterable[SeriesFacts], rank: Callable[[SeriesFacts], tuple]) -> list[SeriesFacts]:

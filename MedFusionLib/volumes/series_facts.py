@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from MedFusionLib.volumes.identity import patient_key
-from MedFusionLib.volumes.series_traits import Traits, traits_of
 
 
 @dataclass(frozen=True)
@@ -48,11 +46,6 @@ class SeriesFacts:
     is_colour: bool = False
     refusal: str | None = None
     """Why it cannot be fused, as a sentence."""
-
-    @cached_property
-    def traits(self) -> Traits:
-        """What kind of image it is, as far as its fields and its name tell."""
-        return traits_of(self)
 
     @property
     def person(self) -> tuple[str, ...] | None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from MedFusionLib.volumes.series_facts import SeriesFacts
+from MedFusionLib.volumes.series_facts import SeriesFacts
 
 THIN_MM = 2.0
 """MR slices up to this step are as good as those of a 3D acquisition for looking at any plane."""

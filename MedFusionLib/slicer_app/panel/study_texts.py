@@ -12,6 +12,7 @@ from MedFusionLib.slicer_app.panel.texts import dateText, identityText
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.pairing import Missing, NoPair, Pair
 from MedFusionLib.volumes.series_facts import Patient, SeriesFacts
+from MedFusionLib.volumes.series_traits import traits_of
 
 NAMED = 4
 """So many series are named; the rest is counted."""
@@ -91,7 +92,7 @@ def namesText(series: Sequence[SeriesFacts]) -> str:
 
 def seriesText(series: SeriesFacts) -> str:
     """What makes a series fit: kind, contrast, correction, voxels, date."""
-    traits = series.traits
+    traits = traits_of(series)
     parts = [_kindText(series)]
     if traits.contrast:
         parts.append(_("with contrast"))
@@ -108,7 +109,7 @@ def seriesText(series: SeriesFacts) -> str:
 
 
 def _kindText(series: SeriesFacts) -> str:
-    traits = series.traits
+    traits = traits_of(series)
     if series.modality != "MR":
         return series.modality
     kind = traits.weighting or "MR"
