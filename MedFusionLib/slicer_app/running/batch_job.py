@@ -145,6 +145,8 @@ class BatchJob:
         self._callLater(lambda: function() if self.running else None)
 
     def _onError(self, error: MedFusionError) -> None:
+        if not self.running:
+            return
         if isinstance(error, Cancelled) and self.cancelled:
             self._job = None
             self._later(self._next)
