@@ -188,7 +188,7 @@ def test_a_batch_is_cancelled_from_the_panel(panel, database, tmp_path):
     panel.ui.batchButton.click()
     panel.ui.batchButton.click()
     waitForBatch(panel)
-    assert "Cancelled" in panel.ui.batchLabel.text
+    assert "Stopped before 2" in panel.ui.batchLabel.text
     assert panel.ui.batchButton.text == "Fuse ticked pairs"
 
 

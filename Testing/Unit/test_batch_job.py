@@ -208,3 +208,14 @@ def test_a_stopped_batch_calls_nobody_any_more(client, files, tmp_path):
         psutil.Process(processId).status() == psutil.STATUS_ZOMBIE
     )
     assert written(tmp_path / "out") == []
+
+
+def test_a_process_that_never_works_ends_the_batch(files, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    client = WorkerClient(SubprocessChild, ["no-such-program"])
+    cases = [case(name, "mr", "aligned ct") for name in "abcdef"]
+    batch = Batch(client, tmp_path / "out", files, cases)
+    outcomes = batch.run()
+    assert [one.status for one in outcomes] == ["failed"] * 3
+    assert batch.job.cancelled
+    assert written(tmp_path / "out") == ["summary.csv"]

@@ -84,8 +84,4 @@ def doneText(outcomes: Sequence[Outcome], planned: int, cancelled: bool) -> str:
     )
     if not cancelled:
         return told
-    return (
-        _("Cancelled, and not begun or not ended: {left}.").format(left=planned - len(outcomes))
-        + " "
-        + told
-    )
+    return _("Stopped before {left} of them.").format(left=planned - len(outcomes)) + " " + told

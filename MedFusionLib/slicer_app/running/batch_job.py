@@ -18,10 +18,13 @@ from MedFusionLib.errors import Cancelled, IdentityError, InputError, MedFusionE
 from MedFusionLib.outputs import refuse_unwritable_folder, write_text
 from MedFusionLib.outputs.private_folders import remove_left_over
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient
+from MedFusionLib.slicer_app.running.worker_job import WorkerError
 from MedFusionLib.slicer_app.translation import _
 
 SUMMARY = "summary.csv"
 SUFFIX = ".nrrd"
+MOST_CRASHES = 3
+"""So many cases in a row whose process failed end the batch: the computer is at fault, not they."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class BatchJob:
         self._told: list[Outcome] = []
         self._job: Any = None
         self._begun = 0.0
+        self._crashes = 0
         self.running = False
         self.cancelled = False
         self.summaryProblem: str | None = None
@@ -172,6 +176,8 @@ class BatchJob:
         self._outcomes.append(outcome)
         self._writeSummary(error)
         self._onOutcome(index, outcome, report)
+        self._crashes = self._crashes + 1 if isinstance(error, WorkerError) else 0
+        self.cancelled = self.cancelled or self._crashes == MOST_CRASHES
         self._later(self._next)
 
     def _writeSummary(self, error: MedFusionError | None) -> None:
