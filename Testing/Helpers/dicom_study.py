@@ -104,14 +104,6 @@ class Database:
     def fileForInstance(self, instance):
         return next(str(path) for path, image in self._images if image.SOPInstanceUID == instance)
 
-    def instanceValue(self, instance, tag):
-        group, element = tag.split(",")
-        value = self._first("SOPInstanceUID", instance).get((int(group, 16), int(element, 16)))
-        if value is None or value.value is None:
-            return ""
-        values = value.value if value.VM > 1 else [value.value]
-        return "\\".join(map(str, values))
-
 
 def _cell(image, keyword: str) -> str:
     """A column's text; the database keeps dates as YYYY-MM-DD."""

@@ -20,6 +20,7 @@ from MedFusionLib.slicer_app.panel.batch_texts import (
 )
 from MedFusionLib.slicer_app.panel.case_names import Naming, caseName
 from MedFusionLib.slicer_app.panel.facts import JobState
+from MedFusionLib.slicer_app.panel.study_texts import pairText
 from MedFusionLib.slicer_app.panel.texts import progressText
 from MedFusionLib.slicer_app.running.batch_job import BatchJob, PlannedCase
 from MedFusionLib.slicer_app.scene.series_of_database import (
@@ -106,7 +107,9 @@ class BatchSection:
         self._pairs.append(pair)
         items = self._ui.batchList
         items.addItem(caseText(pair))
-        items.item(len(self._pairs) - 1).setCheckState(qt.Qt.Unchecked)
+        item = items.item(len(self._pairs) - 1)
+        item.setToolTip(pairText(pair))
+        item.setCheckState(qt.Qt.Unchecked)
 
     def _showFound(self) -> None:
         ambiguous = [(who, found) for who, found in self._left if found.why not in NOT_THERE]
@@ -204,9 +207,7 @@ class BatchSection:
         self._setText(row, f"{caseText(self._pairs[row])}\n{result.weight.value[0]} {result.text}")
 
     def _setText(self, row: int, text: str) -> None:
-        item = self._ui.batchList.item(row)
-        item.setText(text)
-        item.setToolTip(text)
+        self._ui.batchList.item(row).setText(text)
 
     def _onDone(self, outcomes) -> None:
         job, self._job = self._job, None
@@ -218,7 +219,7 @@ class BatchSection:
         ui = self._ui
         isFree = self._job is None and self._scan is None
         for widget in (
-            *(ui.batchListButton, ui.batchList, ui.batchMethodComboBox, ui.batchFolderEdit),
+            *(ui.batchListButton, ui.batchMethodComboBox, ui.batchFolderEdit),
             *(ui.batchNamesComboBox, ui.batchOverwriteCheckBox),
         ):
             widget.enabled = isFree

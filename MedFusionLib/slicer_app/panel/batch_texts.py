@@ -7,7 +7,12 @@ from typing import Any
 
 from MedFusionLib.batch.cases import DONE, FAILED, SKIPPED, Outcome
 from MedFusionLib.slicer_app.panel.statements import Shown, Statement, Weight, alignmentStatement
-from MedFusionLib.slicer_app.panel.study_texts import noPairText, personText, seriesText
+from MedFusionLib.slicer_app.panel.study_texts import (
+    kindText,
+    noPairText,
+    personText,
+    studyDateText,
+)
 from MedFusionLib.slicer_app.panel.texts import timeText
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.pairing import Missing, NoPair, Pair
@@ -17,12 +22,13 @@ NOT_THERE = (Missing.REFERENCE, Missing.OTHER)
 
 
 def caseText(pair: Pair) -> str:
-    """A pair in the list of the batch: whose, which series, how they are aligned."""
+    """A pair in the list of the batch: whose and when, which series, how they are aligned."""
     alignment = _("registered (rigid)") if pair.frames_differ else _("as they lie")
+    dates = dict.fromkeys(studyDateText(one) for one in (pair.reference, pair.other))
     lines = [
-        personText(pair.reference),
-        f"'{pair.reference.name}' ({seriesText(pair.reference)})",
-        f"+ '{pair.other.name}' ({seriesText(pair.other)}), {alignment}",
+        ", ".join(filter(None, (personText(pair.reference), " / ".join(filter(None, dates))))),
+        f"'{pair.reference.name}' ({kindText(pair.reference)})",
+        f"+ '{pair.other.name}' ({kindText(pair.other)}), {alignment}",
     ]
     if pair.days_apart:
         lines.append(_("Taken {count} days apart.").format(count=pair.days_apart))

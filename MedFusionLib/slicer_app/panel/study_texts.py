@@ -92,28 +92,39 @@ def namesText(series: Sequence[SeriesFacts]) -> str:
 
 def seriesText(series: SeriesFacts) -> str:
     """What makes a series fit: kind, contrast, correction, voxels, date."""
+    parts = [kindText(series)]
+    if min(series.spacing) > 0:
+        size = " × ".join(f"{step:.3g}" for step in series.spacing)
+        parts.append(_("{size} mm").format(size=size))
+    if series.study_date:
+        parts.append(studyDateText(series))
+    return ", ".join(parts)
+
+
+def kindText(series: SeriesFacts) -> str:
+    """What kind of image a series is, with its contrast or correction."""
     traits = traits_of(series)
-    parts = [_kindText(series)]
+    parts = [_weightingText(series)]
     if traits.contrast:
         parts.append(_("with contrast"))
     if traits.corrected is not None:
         parts.append(
             _("attenuation corrected") if traits.corrected else _("not attenuation corrected")
         )
-    if min(series.spacing) > 0:
-        size = " × ".join(f"{step:.3g}" for step in series.spacing)
-        parts.append(_("{size} mm").format(size=size))
-    if series.study_date:
-        parts.append(dateText({"date": series.study_date}, "date"))
     return ", ".join(parts)
 
 
-def _kindText(series: SeriesFacts) -> str:
+def _weightingText(series: SeriesFacts) -> str:
     traits = traits_of(series)
     if series.modality != "MR":
         return series.modality
     kind = traits.weighting or "MR"
     return f"3D {kind}" if traits.volumetric else kind
+
+
+def studyDateText(series: SeriesFacts) -> str:
+    """The day of a study, empty where nobody tells."""
+    return dateText({"date": series.study_date}, "date")
 
 
 def noPairText(found: NoPair) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS
 from MedFusionLib.volumes.modality import DICOM_MODALITIES
 from MedFusionLib.volumes.series_facts import Patient, SeriesFacts, patients_of
+from MedFusionLib.volumes.series_headers import header_facts
 
 IDENTITY = tuple(IDENTITY_FIELDS)
 PATIENT_FIELDS = {
@@ -22,22 +23,6 @@ PATIENT_FIELDS = {
     "patient_sex": "PatientsSex",
 }
 """Names of the database's columns."""
-TAGS = {
-    "image_type": "0008,0008",
-    "manufacturer": "0008,0070",
-    "contrast_agent": "0018,0010",
-    "acquisition": "0018,0023",
-    "thickness": "0018,0050",
-    "step": "0018,0088",
-    "samples": "0028,0002",
-    "frames": "0028,0008",
-    "rows": "0028,0010",
-    "columns": "0028,0011",
-    "pixel_spacing": "0028,0030",
-    "corrections": "0028,0051",
-    "series_type": "0054,1000",
-}
-MADE_HERE = "medfusion"
 
 
 def openDatabase():
@@ -60,8 +45,7 @@ def patientsInSteps(database) -> Iterator[list[Patient]]:
 
 def _seriesOf(database, patient: str, study: str, uid: str) -> SeriesFacts:
     instances = database.instancesForSeries(uid)
-    # An overview may be the first image of a series, never the middle one.
-    header = headerFacts(database, instances[len(instances) // 2]) if instances else {}
+    header = headerOf(database, instances)
     if header.get("shape") and header["shape"][0] <= 1:
         header["shape"] = (len(instances), *header["shape"][1:])
     number = database.fieldForSeries("SeriesNumber", uid)
@@ -91,35 +75,11 @@ def _digits(date: str) -> str:
     return date.replace("-", "")
 
 
-def headerFacts(database, instance: str) -> dict[str, Any]:
-    """Fields of ``SeriesFacts`` that one image of a series tells."""
-    told = {name: database.instanceValue(instance, tag) for name, tag in TAGS.items()}
-    steps = [_number(text) for text in told["pixel_spacing"].split("\\")]
-    rows, columns = (int(_number(told[name])) for name in ("rows", "columns"))
-    maker = told["manufacturer"].strip()
-    return {
-        "image_type": _values(told["image_type"]),
-        "manufacturer": maker,
-        "contrast_agent": told["contrast_agent"],
-        "acquisition": told["acquisition"].strip(),
-        "corrections": _values(told["corrections"]),
-        "series_type": _values(told["series_type"]),
-        "shape": (int(_number(told["frames"])), rows, columns),
-        "spacing": (steps[-1], steps[0], _number(told["step"]) or _number(told["thickness"])),
-        "is_fused": maker.lower() == MADE_HERE,
-        "is_colour": _number(told["samples"]) > 1,
-    }
-
-
-def _values(text: str) -> tuple[str, ...]:
-    return tuple(value.strip() for value in text.split("\\") if value.strip())
-
-
-def _number(text: str) -> float:
-    try:
-        return abs(float(text))
-    except ValueError:
-        return 0.0
+def headerOf(database, instances: Sequence[str]) -> dict[str, Any]:
+    """What the header of one image of a series tells; nothing where its file is gone."""
+    # An overview may be the first image of a series, never the middle one.
+    file = database.fileForInstance(instances[len(instances) // 2]) if instances else ""
+    return header_facts(Path(file)) if file else {}
 
 
 def filesOfSeries(database) -> Callable[[str], list[Path]]:

@@ -9,7 +9,7 @@ import slicer
 from MedFusionLib.slicer_app.scene.hidden_node import isHiddenMap
 from MedFusionLib.slicer_app.scene.provenance import dicomMetadata, isFused
 from MedFusionLib.slicer_app.scene.scene_facts import volumeFacts
-from MedFusionLib.slicer_app.scene.series_of_database import IDENTITY, headerFacts, openDatabase
+from MedFusionLib.slicer_app.scene.series_of_database import IDENTITY, headerOf, openDatabase
 from MedFusionLib.volumes.series_facts import SeriesFacts
 
 
@@ -58,11 +58,7 @@ def _headerOf(node) -> dict[str, Any]:
     """What the database of DICOM tells beyond the subject hierarchy, if the node came from it."""
     database = openDatabase()
     instances = (node.GetAttribute("DICOM.instanceUIDs") or "").split()
-    return (
-        {}
-        if database is None or not instances
-        else headerFacts(database, instances[len(instances) // 2])
-    )
+    return {} if database is None else headerOf(database, instances)
 
 
 def _isPlaced(node) -> bool:
