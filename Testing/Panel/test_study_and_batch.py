@@ -149,7 +149,9 @@ def test_the_database_is_listed_and_what_is_ticked_is_fused(panel, database, tmp
     nodes = panel.scene.GetNumberOfNodes()
     texts = listed(panel)
     assert len(texts) == 2
-    assert texts[0].startswith("DOE JANE, ID A1, born 1950-01-02\n'1: T1 MPRAGE'")
+    assert texts[0].startswith(
+        "DOE JANE, ID A1, born 1950-01-02, 2024-03-05\n'1: T1 MPRAGE' (3D T1)"
+    )
     assert "+ '3: CT' (CT" in texts[0] and "as they lie" in texts[0]
     assert "is missing: 1" in panel.ui.batchLabel.text
     assert not panel.ui.batchButton.enabled

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import qt
+import slicer
 
 from MedFusionLib.errors import MedFusionError
 from MedFusionLib.methods import DEFAULT_METHOD, method_names
@@ -121,8 +122,12 @@ class BatchSection:
     def onTickButton(self) -> None:
         """Tick all pairs, or none where all are ticked."""
         state = qt.Qt.Unchecked if len(self._ticked()) == len(self._pairs) else qt.Qt.Checked
+        items = self._ui.batchList
+        items.blockSignals(True)
         for row in range(len(self._pairs)):
-            self._ui.batchList.item(row).setCheckState(state)
+            items.item(row).setCheckState(state)
+        items.blockSignals(False)
+        self._showButtons()
 
     def _ticked(self) -> list[int]:
         items = self._ui.batchList
@@ -137,13 +142,17 @@ class BatchSection:
             self._ui.batchButton.enabled = False
             self._job.cancel()
             return
-        try:
-            self._ensureReady()
-            self._start()
-        except (MedFusionError, ValueError) as error:
-            self._job = None
-            self._tell(str(error))
-        self._showButtons()
+        # Installing shows dialogs, which let a second click through.
+        self._ui.batchButton.enabled = False
+        with slicer.util.tryWithErrorDisplay(_("The batch could not start.")):
+            try:
+                self._ensureReady()
+                self._start()
+            except (MedFusionError, ValueError) as error:
+                self._job = None
+                self._tell(str(error))
+            finally:
+                self._showButtons()
 
     def _start(self) -> None:
         ui = self._ui

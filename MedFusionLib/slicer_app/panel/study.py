@@ -32,6 +32,9 @@ class StudySection:
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""
         self._parameters = parameters
+        if self._menu is not None:
+            # Its entries are of the scene that was.
+            self._menu.close()
         self._tell([])
 
     def refresh(self) -> None:
@@ -69,11 +72,13 @@ class StudySection:
 
     def _set(self, pair: Pair) -> None:
         parameters = self._parameters
+        reference, other = (
+            slicer.mrmlScene.GetNodeByID(series.key) for series in (pair.reference, pair.other)
+        )
         # What was said of the volumes before need not be true of these.
         parameters.referenceModality = parameters.otherModality = Modality.AUTOMATIC
         parameters.referenceWindow = parameters.otherWindow = Window.AUTOMATIC
-        parameters.referenceVolume = slicer.mrmlScene.GetNodeByID(pair.reference.key)
-        parameters.otherVolume = slicer.mrmlScene.GetNodeByID(pair.other.key)
+        parameters.referenceVolume, parameters.otherVolume = reference, other
         parameters.alignment = (
             AlignmentChoice.RIGID if pair.frames_differ else AlignmentChoice.RESAMPLE
         )
