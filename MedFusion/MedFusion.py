@@ -309,6 +309,15 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         volumes, values = exportRequest(fusedNode, report, folder)
         return self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)
 
+    def exportForNavigation(self, fusedNode, report, folder, onDone=None, onError=None):
+        """Write a fused node as DICOM for a navigation system into a new or empty folder."""
+        from MedFusionLib.slicer_app.scene.dicom_sources import navigationRequest
+
+        volumes, values = navigationRequest(fusedNode, report, folder)
+        return self.client.submit(
+            "export_navigation", volumes, onDone=onDone, onError=onError, **values
+        )
+
     def log(self):
         """The last lines of the child process's log."""
         return self.client.log

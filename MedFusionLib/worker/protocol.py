@@ -39,6 +39,9 @@ Requests (``"do"``):
 ``export_dicom``
     ``volume``, ``reference_metadata``, ``other_metadata`` (or null), ``report``, ``folder`` (an
     absolute path). Result: ``files``.
+``export_navigation``
+    As ``export_dicom``, with ``other_place`` (``affine`` and ``shape`` of the other volume's grid,
+    or null) and ``square_pixels``. Result: ``files`` and ``notes``, sentences on what was left out.
 ``cancel``
     ``target``: the id of the request to stop. Has no answer of its own.
 

@@ -95,6 +95,12 @@ class Logic:
         volumes, values = exportRequest(fusedNode, report, folder)
         self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)
 
+    def exportForNavigation(self, fusedNode, report, folder, onDone=None, onError=None):
+        from MedFusionLib.slicer_app.scene.dicom_sources import navigationRequest
+
+        volumes, values = navigationRequest(fusedNode, report, folder)
+        self.client.submit("export_navigation", volumes, onDone=onDone, onError=onError, **values)
+
     def log(self):
         return self.client.log
 

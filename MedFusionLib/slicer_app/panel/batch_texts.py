@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from MedFusionLib.batch.cases import DONE, FAILED, SKIPPED, Outcome
+from MedFusionLib.registration.quick_check import ALIGNED
 from MedFusionLib.slicer_app.panel.statements import Shown, Statement, Weight, alignmentStatement
 from MedFusionLib.slicer_app.panel.study_texts import (
     kindText,
@@ -46,11 +47,21 @@ def resultStatement(outcome: Outcome, report: Mapping[str, Any] | None) -> State
         )
     if outcome.status == FAILED:
         return Statement(Weight.BAD, _("Refused: {reason}").format(reason=outcome.error))
-    alignment = alignmentStatement(Shown("", report or {}, "", ""))
+    alignment = _alignment(report or {})
     text = _("Done in {time}: '{file}'. {alignment}").format(
         time=timeText(outcome.seconds), file=_fileName(outcome), alignment=alignment.text
     )
     return Statement(alignment.weight, text)
+
+
+def _alignment(report: Mapping[str, Any]) -> Statement:
+    """As of a result that is shown; but here nobody has looked, so that doubt is a warning."""
+    told = alignmentStatement(Shown("", report, "", ""))
+    check = report.get("quick_check")
+    if "quick_check" not in report or (check and check["verdict"] == ALIGNED):
+        return told
+    doubt = check["sentence"] if check else _("No head was found to look at.")
+    return Statement(Weight.WARNING, f"{told.text} {doubt}")
 
 
 def _fileName(outcome: Outcome) -> str:
