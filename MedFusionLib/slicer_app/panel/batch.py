@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from MedFusionLib.slicer_app.panel.batch_texts import (
 )
 from MedFusionLib.slicer_app.panel.case_names import Naming, caseName
 from MedFusionLib.slicer_app.panel.facts import JobState
+from MedFusionLib.slicer_app.panel.run import SECONDS_BETWEEN_SHOWS
 from MedFusionLib.slicer_app.panel.study_texts import pairText
 from MedFusionLib.slicer_app.panel.texts import progressText
 from MedFusionLib.slicer_app.running.batch_job import BatchJob, PlannedCase
@@ -31,6 +33,9 @@ from MedFusionLib.slicer_app.scene.series_of_database import (
 )
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.pairing import NoPair, Pair, choose_pairs
+
+SECONDS_OF_LOOKING = 0.03
+"""At the database in one go."""
 
 
 class BatchSection:
@@ -50,6 +55,7 @@ class BatchSection:
         self._left: list[tuple] = []
         self._rows: list[int] = []
         self._job: BatchJob | None = None
+        self._shownAt = 0.0
         for name in method_names():
             ui.batchMethodComboBox.addItem(name)
         ui.batchMethodComboBox.currentIndex = list(method_names()).index(DEFAULT_METHOD)
@@ -88,31 +94,36 @@ class BatchSection:
         qt.QTimer.singleShot(0, lambda: self._look(scan))
 
     def _look(self, scan) -> None:
+        """Look at some series, then let the window live."""
         if scan is not self._scan:
             return
-        try:
-            patients = next(scan)
-        except StopIteration:
-            self._scan = None
-            self._showFound()
-            return
-        for patient in patients:
-            for found in choose_pairs(patient):
-                if isinstance(found, NoPair):
-                    self._left.append((patient, found))
-                else:
-                    self._add(found)
+        end = time.monotonic() + SECONDS_OF_LOOKING
+        while time.monotonic() < end:
+            try:
+                patients = next(scan)
+            except StopIteration:
+                self._scan = None
+                self._showFound()
+                return
+            for patient in patients:
+                self._keep(patient, choose_pairs(patient))
         qt.QTimer.singleShot(0, lambda: self._look(scan))
 
-    def _add(self, pair: Pair) -> None:
-        self._pairs.append(pair)
+    def _keep(self, patient, found) -> None:
+        self._pairs += [pair for pair in found if not isinstance(pair, NoPair)]
+        self._left += [(patient, pair) for pair in found if isinstance(pair, NoPair)]
+
+    def _fillList(self) -> None:
         items = self._ui.batchList
-        items.addItem(caseText(pair))
-        item = items.item(len(self._pairs) - 1)
-        item.setToolTip(pairText(pair))
-        item.setCheckState(qt.Qt.Unchecked)
+        items.blockSignals(True)
+        for row, pair in enumerate(self._pairs):
+            items.addItem(caseText(pair))
+            items.item(row).setToolTip(pairText(pair))
+            items.item(row).setCheckState(qt.Qt.Unchecked)
+        items.blockSignals(False)
 
     def _showFound(self) -> None:
+        self._fillList()
         ambiguous = [(who, found) for who, found in self._left if found.why not in NOT_THERE]
         without = len(self._left) - len(ambiguous)
         told = foundText(len(self._pairs), len(ambiguous), without)
@@ -205,6 +216,10 @@ class BatchSection:
         self._onProgress(index, 0, 0, _("Reading the series"))
 
     def _onProgress(self, index: int, done: int, total: int, message: str) -> None:
+        now = time.monotonic()
+        if total and now - self._shownAt < SECONDS_BETWEEN_SHOWS:
+            return
+        self._shownAt = now
         bar = self._ui.batchProgressBar
         bar.maximum, bar.value = total, done
         step = progressText(JobState(running=True, done=done, total=total, message=message))
