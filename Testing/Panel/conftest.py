@@ -32,6 +32,8 @@ SELECTORS = (
     "transformSelector",
     "outputSelector",
     "pointerSelector",
+    "targetSelector",
+    "trajectorySelector",
 )
 DEFAULTS = {
     "referenceVolume": None,
@@ -52,8 +54,11 @@ DEFAULTS = {
     "force": False,
     "score": True,
     "outputVolume": None,
+    "otherOpacity": 0.5,
     "blendOpacity": 0.5,
     "pointerTransform": None,
+    "targetPoint": None,
+    "trajectoryLine": None,
     "inputsWereDeleted": False,
 }
 

@@ -284,14 +284,41 @@ def tryWithErrorDisplay(message=None, show=True, waitCursor=False):
     yield
 
 
+class SliceView:
+    """A slice view without a window: what is written into it can be read."""
+
+    def __init__(self):
+        self.renderer = vtk.vtkRenderer()
+        self._renderers = vtk.vtkRendererCollection()
+        self._renderers.AddItem(self.renderer)
+
+    def renderWindow(self):
+        return types.SimpleNamespace(GetRenderers=lambda: self._renderers)
+
+    def scheduleRender(self):
+        pass
+
+    def texts(self):
+        """Everything that is written into it."""
+        actors = self.renderer.GetViewProps()
+        found = [actors.GetItemAsObject(n) for n in range(actors.GetNumberOfItems())]
+        return [text for actor in found for n in range(8) if (text := actor.GetText(n))]
+
+
 class SliceViews:
     """A layout with one slice view, as far as its MRML nodes go."""
 
     def __init__(self, sliceNode, compositeNode):
+        self.view = SliceView()
         self._widget = types.SimpleNamespace(
-            mrmlSliceNode=lambda: sliceNode, mrmlSliceCompositeNode=lambda: compositeNode
+            mrmlSliceNode=lambda: sliceNode,
+            mrmlSliceCompositeNode=lambda: compositeNode,
+            sliceView=lambda: self.view,
         )
         self.layout = 0
+
+    def setLayout(self, layout):
+        self.layout = layout
 
     def sliceViewNames(self):
         return ["Red"]

@@ -40,6 +40,8 @@ SELECTORS = (
     "transformSelector",
     "outputSelector",
     "pointerSelector",
+    "targetSelector",
+    "trajectorySelector",
 )
 
 
@@ -61,7 +63,7 @@ class Panel:
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
         self.position = PositionCheck(logic.client, self.refresh)
         self.result = ResultSection(ui)
-        self.views = ViewSection(ui, lambda: self.result.node)
+        self.views = ViewSection(ui, lambda: self.result.node, self.request)
         self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
         self.study = StudySection(ui)
         self.batch = BatchSection(ui, logic.client, logic.ensureReady)
@@ -156,8 +158,7 @@ class Panel:
     def _onNodeRemoved(self, names: tuple[str, ...], node) -> None:
         """A node is about to leave the scene, and nobody has chosen it any more."""
         self.result.forget(node)
-        if "pointerTransform" in names:
-            self.views.onPointerDeleted()
+        self.views.onDeleted(names)
         if names:
             self.refresh()
         if not self._refreshIsDue:
