@@ -13,8 +13,8 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 from MedFusionLib.errors import Cancelled, InputError  # noqa: E402
 from MedFusionLib.methods import METHODS, PREVIEW_METHOD  # noqa: E402
 from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, SAME_GRID  # noqa: E402
-from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.panel.statements import Shown, resultStatements  # noqa: E402
+from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.fusion_job import (  # noqa: E402
     FusionJob,
     FusionRequest,

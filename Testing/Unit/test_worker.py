@@ -23,8 +23,8 @@ from MedFusionLib.errors import Cancelled, GeometryError, InputError
 from MedFusionLib.fusion import fuse
 from MedFusionLib.slicer_app.running.child_process import SubprocessChild
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, WorkerError, workerCommand
-from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.version import __version__
+from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import Volume
 from MedFusionLib.worker.__main__ import without_options
 from MedFusionLib.worker.protocol import save_volume
