@@ -7,7 +7,7 @@ from dataclasses import asdict
 import typer
 
 from MedFusionLib.commands.common import print_json
-from MedFusionLib.methods import DEFAULT_METHOD, METHODS
+from MedFusionLib.methods import DEFAULT_METHOD, METHODS, MethodCard
 
 
 def methods_command(
@@ -20,13 +20,20 @@ def methods_command(
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "kind", "what it does", "made for", "parameters", "licence", "paper")
+    table = Table("name", "kind", "what it does", show_lines=True)
+    table.columns[0].no_wrap = table.columns[1].no_wrap = True
     for card in METHODS.values():
-        made_for = ", ".join(card.modalities)
-        count = f"{card.parameters:,}"
-        table.add_row(card.name, card.kind, card.summary, made_for, count, card.licence, card.paper)
+        table.add_row(card.name, card.kind, _described(card))
     Console().print(table)
     Console().print(
         f"Default: {DEFAULT_METHOD}, the method that shows most of a lesion where it shows least, "
         "and then the one with the best scores."
     )
+
+
+def _described(card: MethodCard) -> str:
+    """The summary, and below it the size and the paper of a method that has them."""
+    size = f"{card.parameters:,} parameters" if card.parameters else ""
+    paper = card.paper if card.paper != "-" else ""
+    below = "; ".join(text for text in (size, paper) if text)
+    return f"{card.summary}\n[dim]{below}[/dim]" if below else card.summary

@@ -28,6 +28,10 @@ class ResultSection:
             self.ui.resultLabel.text = asHtml(resultStatements(None))
             self.ui.useTransformButton.visible = False
 
+    def show(self, fusedNode) -> None:
+        """A run has made or updated this volume."""
+        self._lastNode = fusedNode
+
     def forget(self, node) -> None:
         """A node leaves the scene."""
         if node is self._lastNode:
