@@ -46,14 +46,17 @@ class MedFusion(ScriptedLoadableModule):
             "<p>Fuses an MR volume with a CT, PET or SPECT volume of the same patient, slice by "
             "slice, into one volume on the grid of the MR. Research use only, not for "
             "diagnosis.</p>"
-            "<ol><li>Choose the two volumes under <b>Inputs</b>; the lines below say whose they "
-            "are and how they lie to each other.</li>"
+            "<ol><li>Choose the two volumes under <b>Inputs</b>, or let <b>Fuse study</b> find "
+            "them among a patient's loaded volumes; the lines below say whose they are and how "
+            "they lie to each other.</li>"
             "<li>Where they are not aligned, choose a registration or a transform as "
             "<b>Alignment</b>.</li>"
             "<li>Choose a <b>Method</b>, look at a slice with <b>Preview</b>, and press "
             "<b>Apply</b>. <b>Result</b> says what is shown and how far it can be trusted.</li>"
             "<li><b>View</b> compares and blends the volumes and follows a tracked pointer; "
-            "<b>Quality</b> shows metrics and saves a report or a DICOM series.</li></ol>"
+            "<b>Quality</b> shows metrics and saves a report or a DICOM series.</li>"
+            "<li><b>Batch</b> fuses many pairs of the DICOM database, one after the other, into a "
+            "folder.</li></ol>"
             "<p>The module Sample Data has a pair to try under MedFusion. Of Slicer's own samples, "
             "<b>CT-MR Brain</b> is a CT and MR pair of one head; register it first.</p>"
         )
@@ -123,12 +126,12 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
         if self.panel is not None:
-            self.panel.stop()
+            self.panel.end()
             self._panelHeight.stop()
 
     def onAboutToQuit(self):
         """Leave no process and no temporary file behind."""
-        self.panel.stop()
+        self.panel.end()
 
     def enter(self):
         """Called each time the user opens this module."""
@@ -309,6 +312,15 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
         volumes, values = exportRequest(fusedNode, report, folder)
         return self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)
+
+    def exportForNavigation(self, fusedNode, report, folder, onDone=None, onError=None):
+        """Write a fused node as DICOM for a navigation system into a new or empty folder."""
+        from MedFusionLib.slicer_app.scene.dicom_sources import navigationRequest
+
+        volumes, values = navigationRequest(fusedNode, report, folder)
+        return self.client.submit(
+            "export_navigation", volumes, onDone=onDone, onError=onError, **values
+        )
 
     def log(self):
         """The last lines of the child process's log."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from MedFusionLib.hidden import Hidden
 
-REGISTERED = ("rigid", "affine")
+REGISTERED = ("rigid", "affine", "deformable")
 ALIGNMENTS = ("none", "resample", *REGISTERED)
 
 Progress = Callable[[int, int, str], None]
@@ -103,12 +103,12 @@ def fuse(
 
     ``method`` is a name of the registry, or a method built on ``device`` before, which spares
     loading its network again. ``alignment``: ``none`` (the grids must be equal), ``resample``
-    (positions are trusted), ``rigid`` or ``affine`` (registered first), or a SimpleITK transform
-    from reference space to other space. ``initial``: linear transform from reference space to
-    other space from which ``rigid`` and ``affine`` climb instead of searching. ``device``: auto,
-    cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the ``rainforest`` map, keeps a
-    colour volume's own colours, and fuses the rest in grey; ``grey`` or the name of a colour map
-    overrides it. ``plane``: axial, coronal or sagittal. Windows: see
+    (positions are trusted), ``rigid``, ``affine`` or ``deformable`` (registered first), or a
+    SimpleITK transform from reference space to other space. ``initial``: linear transform from
+    reference space to other space from which the registered ones climb instead of searching.
+    ``device``: auto, cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the
+    ``rainforest`` map, keeps a colour volume's own colours, and fuses the rest in grey; ``grey`` or
+    the name of a colour map overrides it. ``plane``: axial, coronal or sagittal. Windows: see
     ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the background;
     ``force`` goes on where the frames of reference or the patients differ or a registration failed.
     ``progress(done, total, message)`` is told after each batch, ``cancel()`` is asked before

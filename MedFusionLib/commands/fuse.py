@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ def fuse_command(
     other: Path = typer.Argument(help="Other volume (CT, PET, SPECT): file or DICOM folder."),
     output: Path = typer.Option(..., "--output", "-o", help="Fused volume to write."),
     method: str = typer.Option("", help="Fusion method; see 'medfusion methods'."),
-    alignment: str = typer.Option("resample", help="none, resample, rigid or affine."),
+    alignment: str = typer.Option("resample", help="none, resample, rigid, affine or deformable."),
     transform: Path | None = typer.Option(
         None, help="Transform file from reference space to other space (.tfm, .h5), LPS."
     ),
@@ -69,6 +70,14 @@ def fuse_command(
     report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
+    navigation: bool = typer.Option(
+        False,
+        "--navigation",
+        help="Write DICOM for a navigation system to OUTPUT: MR images, registration, blending.",
+    ),
+    square_pixels: bool = typer.Option(
+        False, "--square-pixels", help="With --dicom or --navigation: pixels as high as wide."
+    ),
     allow_nonfinite: bool = typer.Option(False, help="Take NaN and infinity as background."),
     force: bool = typer.Option(
         False, help="Fuse although the alignment is in doubt or the patients differ."
@@ -80,7 +89,8 @@ def fuse_command(
     # Everything that can be refused cheaply is refused before a large file is read.
     method_name = _known_method(method)
     options = _method_options(option)
-    _check_outputs(output, dicom, (aligned, uncertainty, hidden), report)
+    form = _DicomForm(dicom or navigation, navigation, square_pixels)
+    _check_outputs(output, form.wanted, (aligned, uncertainty, hidden), report)
     _refuse_collisions(
         {"--output": output, "--aligned": aligned, "--uncertainty": uncertainty}
         | {"--hidden": hidden, "--report": report},
@@ -93,7 +103,9 @@ def fuse_command(
         _read(reference, modality_a, series_a, geometry, quiet),
         _read(other, modality_b, series_b, geometry, quiet),
     )
-    _refuse_unheld(volumes, output, dicom, colour, (aligned, uncertainty, hidden))
+    if navigation:
+        _refuse_unfit_for_navigation(volumes, used)
+    _refuse_unheld(volumes, output, form.wanted, colour, (aligned, uncertainty, hidden))
     seconds_read = time.perf_counter() - started
 
     with interrupts_held():
@@ -128,7 +140,7 @@ def fuse_command(
     if hidden is not None or report is not None:
         result.report["hidden"] = result.hidden.figures
     with together() as outputs:
-        _write_outputs(outputs, result, volumes, output, dicom, aligned, report)
+        told = _write_outputs(outputs, result, volumes, output, form, aligned, report)
         if hidden is not None:
             write_volume(result.hidden.worse, outputs.file(hidden))
         if uncertainty is not None and spread is not None:
@@ -139,8 +151,25 @@ def fuse_command(
         say(f"Warning: {warning}", quiet)
     if "hidden" in result.report:
         say(result.report["hidden"]["sentence"], quiet)
+    for note in told:
+        say(note, quiet)
     speed = result.report["slices"] / result.report["seconds"]["fuse"]
     say(f"Wrote {output} ({result.report['slices']} slices, {speed:.1f} slices/s).", quiet)
+
+
+@dataclass(frozen=True)
+class _DicomForm:
+    """Whether DICOM is written, and which."""
+
+    wanted: bool
+    for_navigation: bool
+    square_pixels: bool
+
+    def __post_init__(self) -> None:
+        if self.square_pixels and not self.wanted:
+            raise InputError(
+                "--square-pixels is for DICOM. Give --dicom or --navigation with it, or leave it."
+            )
 
 
 def _known_method(name: str) -> str:
@@ -199,6 +228,19 @@ def _refuse_collisions(
     refuse_collisions(outputs, [*inputs, *map(Path, texts)])
 
 
+def _refuse_unfit_for_navigation(
+    volumes: tuple[Volume, Volume], alignment: str | SimpleITK.Transform
+) -> None:
+    """Before the work starts: what could not be written for a navigation system."""
+    from MedFusionLib.navigation import refuse_no_dicom, refuse_nonlinear, refuse_two_people
+
+    reference, other = (volume.metadata for volume in volumes)
+    refuse_no_dicom(reference)
+    refuse_two_people(reference, other)
+    if not isinstance(alignment, str) and not alignment.IsLinear():
+        refuse_nonlinear()
+
+
 def _refuse_unheld(
     volumes: tuple[Volume, Volume],
     output: Path,
@@ -252,25 +294,43 @@ def _write_outputs(
     result: FusionResult,
     sources: tuple[Volume, Volume],
     output: Path,
-    dicom: bool,
+    form: _DicomForm,
     aligned: Path | None,
     report: Path | None,
-) -> None:
-    from MedFusionLib.volumes.files import read_volume, refuse_unlike, write_volume
+) -> list[str]:
+    """Write everything; sentences on what was left out."""
+    from MedFusionLib.volumes.files import write_volume
 
-    if dicom:
-        from MedFusionLib.volumes.dicom_export import export_dicom
-
-        one, two = (source.metadata for source in sources)
-        folder = outputs.folder(output)
-        export_dicom(result.volume, one, result.report, folder, two)
-        refuse_unlike(result.volume, read_volume(folder), output.name)
+    told: list[str] = []
+    if form.wanted:
+        told = _write_dicom(outputs.folder(output), result, sources, form)
     else:
         write_volume(result.volume, outputs.file(output))
     if aligned is not None:
         write_volume(result.aligned_other, outputs.file(aligned))
     if report is not None:
         _write_report(result, sources[0], outputs.file(report))
+    return told
+
+
+def _write_dicom(
+    folder: Path, result: FusionResult, sources: tuple[Volume, Volume], form: _DicomForm
+) -> list[str]:
+    from MedFusionLib.navigation import export_for_navigation, place_of
+    from MedFusionLib.volumes.dicom_export import export_dicom
+    from MedFusionLib.volumes.dicom_grid import right_handed, with_square_pixels
+    from MedFusionLib.volumes.files import read_volume, refuse_unlike
+
+    one, two = (source.metadata for source in sources)
+    if form.for_navigation:
+        place = place_of(sources[1])
+        return export_for_navigation(
+            result.volume, one, two, place, result.report, folder, form.square_pixels
+        ).notes
+    volume = with_square_pixels(result.volume) if form.square_pixels else result.volume
+    export_dicom(volume, one, result.report, folder, two)
+    refuse_unlike(right_handed(volume), read_volume(folder), folder.name)
+    return []
 
 
 def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:

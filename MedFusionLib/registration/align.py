@@ -11,27 +11,28 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import Cancelled, InputError
-from MedFusionLib.registration.images import Head, see_head
+from MedFusionLib.registration.deformable import Deformation, deform, refuse_missing_engine
+from MedFusionLib.registration.images import Head
 from MedFusionLib.registration.measures import mutual_information
 from MedFusionLib.registration.overlap import resample
-from MedFusionLib.registration.position import Position, place
-from MedFusionLib.registration.quality import RegistrationQuality, judge
+from MedFusionLib.registration.position import Position, in_order, place, toward
+from MedFusionLib.registration.quality import DOUBTFUL, FAILED, RegistrationQuality, judge
 from MedFusionLib.registration.search import (
     CANCELLED,
     COARSE,
     FINE,
     Cancel,
+    Stage,
     best_rigid_start,
+    improve,
     never,
     one_thread_each,
-    optimise,
 )
 from MedFusionLib.registration.transform_checks import refuse_bad_transform
 from MedFusionLib.registration.transforms import inverse, matrix_of, with_freedom
@@ -41,13 +42,18 @@ from MedFusionLib.volumes.identity import refuse_two_patients
 if TYPE_CHECKING:
     from MedFusionLib.volumes.volume import Volume
 
-KINDS = ("rigid", "affine", "none")
-CLEARLY_SMALLER = 0.95
+KINDS = ("rigid", "affine", "deformable", "none")
 STEPS = 18
 MESSAGE = "Aligning the volumes"
 
+COARSELY = ((COARSE, "rigid"),)
+# Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place.
+FINELY = {
+    "rigid": ((FINE, "rigid"),),
+    "affine": ((FINE, "rigid"), (FINE, "affine")),
+}
+
 Progress = Callable[[int, int, str], None]
-Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,8 @@ class Alignment:
 
     ``transform`` maps points of the reference's space to the other's (LPS, mm), ITK's convention:
     an Euler transform for ``rigid``, an affine one for ``affine``, both about the centre of the
-    reference's head.
+    reference's head; for ``deformable`` the rigid one after a displacement field, which
+    ``deformation`` describes.
     """
 
     transform: SimpleITK.Transform
@@ -64,14 +71,19 @@ class Alignment:
     resampled: Volume
     kind: str
     seed: int
+    deformation: Deformation | None = None
 
     def to_report(self) -> dict[str, Any]:
-        """Plain JSON values: kind, seed, 4×4 matrix, and the quality's own report."""
+        """Plain JSON values: kind, seed, 4×4 matrix (of the rigid part, where the volume was bent
+        as well), and the quality's and the deformation's own reports."""
+        linear = self.transform if self.deformation is None else self.deformation.rigid
+        bent = {} if self.deformation is None else {"deformation": self.deformation.to_report()}
         return {
             "kind": self.kind,
             "seed": self.seed,
-            "matrix": matrix_of(self.transform).tolist(),
+            "matrix": matrix_of(linear).tolist(),
             "quality": self.quality.to_report(),
+            **bent,
         }
 
 
@@ -87,7 +99,8 @@ def align(
 ) -> Alignment:
     """Find where the other volume's head lies in the reference's space.
 
-    ``kind``: ``rigid`` (turn and shift), ``affine`` (stretch and shear too), or ``none``, which
+    ``kind``: ``rigid`` (turn and shift), ``affine`` (stretch and shear too), ``deformable``
+    (bent a little after the rigid step, unless that failed; needs convexAdam), or ``none``, which
     only judges ``initial`` (or the positions as they are). ``initial`` is a linear transform from
     reference space to other space; a registration then climbs from there instead of searching.
     Runs with one ``seed`` repeat bit for bit. ``progress(done, total, message)`` is told after
@@ -103,16 +116,19 @@ def align(
     refuse_two_patients(reference, other, force)
     steps = _Steps(progress, cancel)
     with one_thread_each():
-        centre, heads, volumes = _in_order(reference, other)
+        centre, heads, volumes = in_order(reference, other)
         steps.advance()
         exchanged = volumes[0] is other
-        freedom = "rigid" if kind == "rigid" else "affine"
-        start = _toward(initial, heads[0], exchanged)
+        freedom = "rigid" if kind in ("rigid", "deformable") else "affine"
+        start = toward(initial, heads[0], exchanged)
         position = place(heads, start)
         if kind != "none":
             if start is None:
                 position = position.laid_by(_search(heads, seed, steps))
-            position = _climbed(position, freedom, seed, steps)
+                steps.advance()
+            else:
+                position = _climbed(position, COARSELY, seed, steps)
+            position = _climbed(position, FINELY[freedom], seed, steps)
         turned = look_all_around(*position.heads, position.found, seed, steps.cancelled)
         steps.advance()
         if kind != "none" and start is None:
@@ -120,14 +136,26 @@ def align(
         quality = judge(volumes, position, turned, freedom, seed, steps.advance, steps.cancelled)
     found = position.whole(freedom)
     transform = inverse(found, freedom, centre) if exchanged else found
+    deformation = None
+    if kind == "deformable" and quality.verdict != FAILED:
+        deformation = deform(reference, other, transform)
+        transform, quality = deformation.transform, _told(quality, deformation)
     resampled = resample(other, reference, transform)
     steps.finish()
-    return Alignment(transform, quality, resampled, kind, seed)
+    return Alignment(transform, quality, resampled, kind, seed, deformation)
+
+
+def _told(quality: RegistrationQuality, deformation: Deformation) -> RegistrationQuality:
+    """The quality with what was bent; a large displacement is a doubt."""
+    verdict = DOUBTFUL if deformation.is_large else quality.verdict
+    return replace(quality, verdict=verdict, reason=f"{quality.reason} {deformation.sentence}")
 
 
 def _check_arguments(kind: str, initial: SimpleITK.Transform | None) -> None:
     if kind not in KINDS:
         raise InputError(f"There is no alignment '{kind}'. Choose one of: {', '.join(KINDS)}.")
+    if kind == "deformable":
+        refuse_missing_engine()
     if initial is not None and not initial.IsLinear():
         raise InputError(
             "The initial transform bends space, and a registration can start from a rigid or "
@@ -137,49 +165,20 @@ def _check_arguments(kind: str, initial: SimpleITK.Transform | None) -> None:
         refuse_bad_transform(initial, "The initial transform")
 
 
-def _in_order(
-    reference: Volume, other: Volume
-) -> tuple[Point, tuple[Head, Head], tuple[Volume, Volume]]:
-    """Centre of the reference's head; then heads and volumes, first the one to be sampled.
-
-    Sampled is the smaller field of view, so that most samples find a partner. It also makes both
-    directions of such a pair the same registration, and one the inverse of the other.
-    """
-    one, two = see_head(reference, "reference"), see_head(other, "other")
-    if _extent(other) < CLEARLY_SMALLER * _extent(reference):
-        return one.centre, (two, one), (other, reference)
-    return one.centre, (one, two), (reference, other)
-
-
-def _extent(volume: Volume) -> float:
-    return float(np.prod(np.array(volume.grid_shape[::-1]) * volume.spacing))
-
-
-def _toward(
-    initial: SimpleITK.Transform | None, fixed: Head, exchanged: bool
-) -> SimpleITK.Transform | None:
-    """The given transform, from the fixed to the moving head."""
-    if initial is None:
-        return None
-    if exchanged:
-        return inverse(initial, "affine", fixed.centre)
-    return with_freedom(initial, "affine", fixed.centre)
-
-
 def _search(heads: tuple[Head, Head], seed: int, steps: _Steps) -> SimpleITK.Transform:
     found = best_rigid_start(*heads, seed, steps.cancelled)
     steps.advance()
     return found
 
 
-def _climbed(position: Position, freedom: str, seed: int, steps: _Steps) -> Position:
-    """Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place."""
+def _climbed(
+    position: Position, stages: tuple[tuple[Stage, str], ...], seed: int, steps: _Steps
+) -> Position:
     fixed, moving = position.heads
     found = position.found
-    stages = [(COARSE, "rigid"), (FINE, "rigid")] + [(FINE, "affine")] * (freedom == "affine")
     for stage, degrees in stages:
         begin = with_freedom(found, degrees, fixed.centre)
-        found = optimise(fixed, moving, fixed.skin, begin, stage, seed, steps.cancelled).transform
+        found = improve(fixed, moving, fixed.skin, begin, stage, seed, steps.cancelled).transform
         steps.advance()
     return position.moved_to(found)
 
@@ -191,7 +190,7 @@ def _better_of(
     reached = mutual_information(*position.heads, position.found)
     if turned.transform is None or turned.mutual_information <= reached:
         return position, turned
-    better = _climbed(position.laid_by(turned.transform), freedom, seed, steps)
+    better = _climbed(position.laid_by(turned.transform), FINELY[freedom], seed, steps)
     return better, Turned(reached, turned.degrees, position.found)
 
 

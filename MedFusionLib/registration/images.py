@@ -5,7 +5,7 @@ Everything is in millimetres of LPS space, so voxels may have any size and the g
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,7 @@ from MedFusionLib.volumes.volume import Volume, to_image
 
 MASK_VOXEL_MM = 4.0
 SKIN_MM = 10.0
+AIR_MM = 40.0
 CLIPPED_PERCENT = 0.5
 HOUNSFIELD_SOFT_TO_BONE = (-200.0, 1500.0)
 SMALLEST_HEAD_LITRES = 0.05
@@ -37,6 +38,33 @@ class Head:
     image: SimpleITK.Image
     mask: SimpleITK.Image
     centre: tuple[float, float, float]
+    _levels: dict[float, SimpleITK.Image] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def level(self, voxel_mm: float) -> SimpleITK.Image:
+        """The image on voxels of about ``voxel_mm``; made once and kept."""
+        if voxel_mm not in self._levels:
+            self._levels[voxel_mm] = shrink(self.image, voxel_mm)
+        return self._levels[voxel_mm]
+
+    def in_air(self, voxel_mm: float) -> SimpleITK.Image:
+        """The level with 40 mm of its darkest value around it.
+
+        Samples that fall outside an image are left out by ITK, and a climb then drifts to where
+        the fewest are left that disagree: it cuts the head off. In air they count as dark.
+        """
+        image = self.level(voxel_mm)
+        width = [round(AIR_MM / step) for step in image.GetSpacing()]
+        darkest = float(SimpleITK.GetArrayViewFromImage(image).min())
+        return SimpleITK.ConstantPad(image, width, width, darkest)
+
+    def on_grid_moved_by(self, motion: np.ndarray, centre: tuple[float, float, float]) -> Head:
+        """The head where ``motion``, a (4, 4) isometry, takes it; its kept levels go along."""
+        there = Head(_on_moved_grid(self.image, motion), _on_moved_grid(self.mask, motion), centre)
+        for voxel_mm, level in list(self._levels.items()):
+            there._levels[voxel_mm] = _on_moved_grid(level, motion)
+        return there
 
     @cached_property
     def skin(self) -> SimpleITK.Image:
@@ -113,19 +141,13 @@ def laid(head: Head, transform: SimpleITK.Transform) -> Head:
     Only the grid moves: nothing is interpolated.
     """
     back = np.linalg.inv(matrix_of(transform))
-    return Head(
-        _on_moved_grid(head.image, back),
-        _on_moved_grid(head.mask, back),
-        tuple((back[:3, :3] @ head.centre + back[:3, 3]).tolist()),
-    )
+    centre = (back[:3, :3] @ head.centre + back[:3, 3]).tolist()
+    return head.on_grid_moved_by(back, tuple(centre))
 
 
 def mirrored(head: Head) -> Head:
     """The head flipped left–right about its centre; only the grid is reflected."""
-    reflection = reflection_about(head.centre)
-    return Head(
-        _on_moved_grid(head.image, reflection), _on_moved_grid(head.mask, reflection), head.centre
-    )
+    return head.on_grid_moved_by(reflection_about(head.centre), head.centre)
 
 
 def reflection_about(centre: tuple[float, float, float]) -> np.ndarray:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.registration.images import Head, on_grid, shrink
+from MedFusionLib.registration.images import Head, on_grid
 from MedFusionLib.registration.transforms import inverse, moved
 
 BINS = 48
@@ -13,15 +13,23 @@ VOXEL_MM = 3.0
 HEAD_POINTS = 500
 
 
-def mutual_information(fixed: Head, moving: Head, transform: SimpleITK.Transform) -> float:
+def mutual_information(
+    fixed: Head,
+    moving: Head,
+    transform: SimpleITK.Transform,
+    mask: SimpleITK.Image | None = None,
+    voxel_mm: float = VOXEL_MM,
+) -> float:
     """Mutual information in nats of 48×48 grey levels, over the fixed head and 10 mm around it.
 
-    Samples outside the moving image count as its darkest value, so that numbers of different
-    positions can be compared. I = Σ p(a,b) ln(p(a,b) / p(a)p(b)) (Shannon 1948).
+    ``mask`` takes the place of the head and its surroundings. Samples outside the moving image
+    count as its darkest value, so that numbers of different positions can be compared.
+    I = Σ p(a,b) ln(p(a,b) / p(a)p(b)) (Shannon 1948).
     """
-    grid = shrink(fixed.image, VOXEL_MM)
-    inside = SimpleITK.GetArrayFromImage(on_grid(fixed.skin, grid)) > 0
-    coarse = shrink(moving.image, VOXEL_MM)
+    grid = fixed.level(voxel_mm)
+    looked_at = fixed.skin if mask is None else mask
+    inside = SimpleITK.GetArrayFromImage(on_grid(looked_at, grid)) > 0
+    coarse = moving.level(voxel_mm)
     darkest = float(SimpleITK.GetArrayFromImage(coarse).min())
     there = SimpleITK.Resample(coarse, grid, transform, SimpleITK.sitkLinear, darkest)
     one, two = (SimpleITK.GetArrayFromImage(image)[inside] for image in (grid, there))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +14,22 @@ from MedFusionLib.outputs import refuse_unwritable_folder
 from MedFusionLib.registration.images import CLIPPED_PERCENT
 from MedFusionLib.registration.overlap import resample
 from MedFusionLib.slices.colour import luminance
+from MedFusionLib.slices.intensity import head_voxels
 from MedFusionLib.slices.stack import PLANES, slice_stack
 from MedFusionLib.volumes.hushed import hushed
 from MedFusionLib.volumes.volume import Volume
 
 LONGEST_SIDE = 320
+DRAWN_SIDE = 512
+MOST_ENLARGED = 4.0
+"""Pixels of small volumes are drawn up to this many times finer than their voxels."""
 SQUARES = 8
 EDGE_COLOUR = (255, 220, 0)
 EDGE_SHARE = 12.0
 """Per cent of the pixels that are drawn as edges."""
+WHITE_MEDIANS = 1.6
+CT_PICTURE = (-150.0, 350.0)
+"""Skin, brain and the skull's edge, in Hounsfield units."""
 
 
 def quality_pictures(reference: Volume, resampled: Volume) -> dict[str, np.ndarray]:
@@ -31,7 +39,7 @@ def quality_pictures(reference: Volume, resampled: Volume) -> dict[str, np.ndarr
     ``axial-checkerboard`` (H, W) and ``axial-edges`` (H, W, 3); values uint8, pixels square.
     In an edge overlay the reference's edges lie, in yellow, on the other volume.
     """
-    one, two = (_bright(isotropic(volume)) for volume in (reference, resampled))
+    one, two = (_bright(_enlarged(volume)) for volume in (reference, resampled))
     pictures: dict[str, np.ndarray] = {}
     for plane in PLANES:
         first, second = (_middle_slice(volume, plane) for volume in (one, two))
@@ -77,15 +85,39 @@ def isotropic(volume: Volume) -> Volume:
     return resample(volume, grid)
 
 
+def _enlarged(volume: Volume) -> Volume:
+    """Over the same box, on voxels of one width that make a picture of a good size."""
+    extent = np.array(volume.grid_shape[::-1]) * volume.spacing
+    width = max(float(min(volume.spacing)) / MOST_ENLARGED, float(extent.max()) / DRAWN_SIDE)
+    size = np.maximum(2, np.ceil(extent / width)).astype(int)
+    empty = np.broadcast_to(np.uint8(0), tuple(size[::-1].tolist()))
+    first = volume.affine_lps @ [*((width / np.array(volume.spacing) - 1) / 2), 1.0]
+    origin = tuple(first[:3].tolist())
+    return resample(volume, Volume(empty, (width, width, width), origin, volume.directions))
+
+
 def _bright(volume: Volume) -> Volume:
-    """Grey values from 0 to 255 between two percentiles."""
+    """Grey values from 0 to 255 through the volume's own window."""
     voxels = volume.voxels.astype(np.float32)
-    voxels = np.nan_to_num(luminance(voxels) if volume.is_colour else voxels)
-    low, high = np.percentile(voxels, [CLIPPED_PERCENT, 100 - CLIPPED_PERCENT])
-    grey = ((voxels - low) / max(float(high - low), 1e-9)).clip(0, 1) * 255
-    return Volume(
-        grey.astype(np.uint8), volume.spacing, volume.origin, volume.directions, volume.modality
+    grey = replace(volume, voxels=np.nan_to_num(luminance(voxels) if volume.is_colour else voxels))
+    low, high = _window(grey)
+    unit = ((grey.voxels - low) / max(high - low, 1e-9)).clip(0, 1)
+    return replace(grey, voxels=np.rint(255 * unit).astype(np.uint8))
+
+
+def _window(volume: Volume) -> tuple[float, float]:
+    """Values drawn black and white: from air to well above what most of the head shows, so that a
+    bright rim of fat leaves grey values to the brain; for CT in Hounsfield units always the same.
+    """
+    if volume.modality == "CT" and volume.voxels.min() < CT_PICTURE[0]:
+        return CT_PICTURE
+    low = float(np.percentile(volume.voxels, CLIPPED_PERCENT))
+    head = head_voxels(volume)
+    high = low + min(
+        WHITE_MEDIANS * (float(np.median(head)) - low),
+        float(np.percentile(head, 100 - CLIPPED_PERCENT)) - low,
     )
+    return (low, high) if high > low else (low, float(volume.voxels.max()))
 
 
 def _checkerboard(first: np.ndarray, second: np.ndarray) -> np.ndarray:

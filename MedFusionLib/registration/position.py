@@ -7,8 +7,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.registration.images import Head, laid
+from MedFusionLib.registration.images import Head, laid, see_head
 from MedFusionLib.registration.transforms import from_matrix, inverse, matrix_of, with_freedom
+from MedFusionLib.volumes.volume import Volume
+
+CLEARLY_SMALLER = 0.95
+
+Point = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -72,3 +77,32 @@ def place(heads: tuple[Head, Head], start: SimpleITK.Transform | None) -> Positi
     if start is None:
         return filed
     return replace(filed, expected=start).laid_by(start)
+
+
+def in_order(
+    reference: Volume, other: Volume
+) -> tuple[Point, tuple[Head, Head], tuple[Volume, Volume]]:
+    """Centre of the reference's head; then heads and volumes, first the one to be sampled.
+
+    Sampled is the smaller field of view, so that most samples find a partner. It also makes both
+    directions of such a pair the same registration, and one the inverse of the other.
+    """
+    one, two = see_head(reference, "reference"), see_head(other, "other")
+    if _extent(other) < CLEARLY_SMALLER * _extent(reference):
+        return one.centre, (two, one), (other, reference)
+    return one.centre, (one, two), (reference, other)
+
+
+def _extent(volume: Volume) -> float:
+    return float(np.prod(np.array(volume.grid_shape[::-1]) * volume.spacing))
+
+
+def toward(
+    initial: SimpleITK.Transform | None, fixed: Head, exchanged: bool
+) -> SimpleITK.Transform | None:
+    """The given transform, from the fixed to the moving head."""
+    if initial is None:
+        return None
+    if exchanged:
+        return inverse(initial, "affine", fixed.centre)
+    return with_freedom(initial, "affine", fixed.centre)

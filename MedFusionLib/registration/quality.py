@@ -36,6 +36,8 @@ LEAST_INFORMATION = 0.15
 WORSE = 0.95
 MIRROR_MARGIN = 1.01
 OWN_MIRROR = 0.99
+FLIP_LIMITS = 2.5
+FLIP_INFORMATION = 0.25
 TURNED_SHARE = 0.95
 USUAL_DEGREES = 45.0
 SAME_FRAME_WAY_MM = 20.0
@@ -64,8 +66,9 @@ class Evidence:
     ``mutual_information_before``, ``_after``: nats, over the head and 10 mm around it, with the
     positions as in the files and as aligned. ``overlap``: share of the smaller head inside the
     other image, 0 to 1. ``residual_mm``: root mean square of the repeats' residuals at the head's
-    surface, and ``residual_limit_mm``, up to which it passes. ``moved_mm``: mean way of the
-    head's surface from the positions in the files. ``turned_degrees``: turn from where the
+    surface, each by what the repeat can tell, and ``residual_limit_mm``, up to which it passes.
+    ``moved_mm``: mean way of the head's surface from the positions in the files.
+    ``turned_degrees``: turn from where the
     registration was told to look, that is from the positions in the files or from the initial
     transform. ``frames_of_reference``: same, different or unknown. ``turned_information``: mutual
     information of the best place that is turned far away from the one found, by
@@ -111,7 +114,11 @@ class RegistrationQuality:
             **asdict(self.evidence),
             "residual_mm": _finite(self.evidence.residual_mm),
             "repeats": [
-                {"name": again.name, "residual_mm": _finite(again.residual_mm)}
+                {
+                    "name": again.name,
+                    "residual_mm": _finite(again.residual_mm),
+                    "counted_mm": _finite(again.counted_mm),
+                }
                 for again in self.repeats
             ],
         }
@@ -156,7 +163,7 @@ def judge(
         mutual_information_before=mutual_information(fixed, moving, position.filed),
         mutual_information_after=mutual_information(fixed, moving, found),
         overlap=overlap,
-        residual_mm=float(np.sqrt(np.mean([again.residual_mm**2 for again in repeats]))),
+        residual_mm=float(np.sqrt(np.mean([again.counted_mm**2 for again in repeats]))),
         residual_limit_mm=max(LEAST_LIMIT_MM, LIMIT_DIAGONALS * max(map(voxel_diagonal, volumes))),
         moved_mm=float(displacements(found, position.filed, surface).mean()),
         turned_degrees=degrees_between(found, position.expected, fixed.centre),
@@ -186,17 +193,29 @@ def _failures(evidence: Evidence) -> list[str]:
         found.append(
             f"Only {100 * evidence.overlap:.0f} % of the smaller head lies inside the other volume."
         )
-    if evidence.mirror.ratio < 1 / MIRROR_MARGIN:
+    if not evidence.residual_mm <= FAILING_LIMITS * evidence.residual_limit_mm:
         found.append(
+            "The two volumes may not show the same head: repeated registrations end "
+            f"{_millimetres(evidence.residual_mm)} apart at the head's surface, and no stable "
+            "position was found."
+        )
+    if evidence.mirror.ratio < 1 / MIRROR_MARGIN:
+        found.append(_flipped(evidence))
+    return found
+
+
+def _flipped(evidence: Evidence) -> str:
+    """A flip is named only where the head was recognised; a knee fits no worse mirrored, either."""
+    steady = evidence.residual_mm <= FLIP_LIMITS * evidence.residual_limit_mm
+    if steady and evidence.mirror.flipped >= FLIP_INFORMATION:
+        return (
             "The other volume looks flipped left–right: it fits better mirrored. Check its "
             "orientation where it was exported."
         )
-    if not evidence.residual_mm <= FAILING_LIMITS * evidence.residual_limit_mm:
-        found.append(
-            f"Repeated registrations end {_millimetres(evidence.residual_mm)} apart at the head's "
-            "surface: no stable position was found. Check that both volumes show the same head."
-        )
-    return found
+    return (
+        "The other volume fits better mirrored, yet no better than another head may. Check that "
+        "both volumes show the same head, and their orientation where they were exported."
+    )
 
 
 def _doubts(evidence: Evidence) -> list[str]:

@@ -1,8 +1,7 @@
-"""Whether two heads lie on each other as they are placed, in seconds and without registering them.
+"""Do two volumes lie where they say they do? An answer in seconds, without an alignment.
 
-One coarse climb starts from the place as it is. Where the heads lie on each other it stays there;
-where they do not, it walks away, and the way is how far they are apart. This finds what a
-registration would move; it does not prove that a place is right.
+It finds what a registration would move; it does not prove that a place is right. How often it is
+right is measured in docs/ALIGNMENT.md.
 """
 
 from __future__ import annotations
@@ -11,26 +10,34 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from MedFusionLib.errors import RegistrationError
+
 if TYPE_CHECKING:
     import SimpleITK
 
+    from MedFusionLib.registration.sighting import Sighting
     from MedFusionLib.volumes.volume import Volume
 
-ALIGNED = "aligned"
-APART = "apart"
-UNKNOWN = "unknown"
+ALIGNED = "lie on each other"
+APART = "shifted"
+UNKNOWN = "cannot tell"
 
-APART_MM = 6.0
-"""Mean way at the corners of the head, from which on the heads are said to lie apart. The coarse
-climb itself is good to about 2 mm; PET and MR of one frame of reference may differ by as much
-again."""
-MORE_INFORMATION = 1.02
-"""A place that tells no more than this much of the first is no better one."""
+LEAST_OVERLAP = 0.3
+LEAST_INFORMATION = 0.15
+LEAST_NEAR_MM = 1.5
+NEAR_DIAGONALS = 1.25
+SHARP_DIAGONALS = 1.0
+SHARP_SHARE = 0.5
+# Where these numbers come from: docs/ALIGNMENT.md.
 
 
 @dataclass(frozen=True)
 class QuickCheck:
-    """``verdict``: aligned, apart or unknown; how far apart in mm; and a sentence."""
+    """``verdict``: lie on each other, shifted, or cannot tell.
+
+    ``millimetres``: mean distance, over the corners of the head's box, between where they lie and
+    where they fit best; None where that cannot be told. ``sentence`` says it to a user.
+    """
 
     verdict: str
     millimetres: float | None
@@ -47,33 +54,47 @@ def quick_check(
     transform: SimpleITK.Transform | None = None,
     cancel: Callable[[], bool] = lambda: False,
 ) -> QuickCheck:
-    """Look whether the heads lie on each other.
+    """Whether the heads of two volumes lie on each other as filed, or by ``transform``.
 
-    ``transform`` maps points of the reference's space to the other's (LPS, mm); None for the
-    positions as they are. Raises ``InputError`` for volumes without a head, and ``Cancelled``.
+    ``transform`` maps reference space to other space (LPS, mm). The same volumes give the same
+    answer. Seeks within about 20° and 30 mm of the given place and of the heads' centres. Raises
+    ``InputError`` for volumes without a head, ``IdentityError`` for two patients, ``Cancelled``.
     """
-    # Here, because the panel that takes only the words above should open at once.
-    import SimpleITK
+    # Here, because a panel that takes only the words above should open at once.
+    from MedFusionLib.registration.sighting import look
+    from MedFusionLib.volumes.identity import refuse_two_patients
 
-    from MedFusionLib.registration.images import box_points, see_head
-    from MedFusionLib.registration.measures import mutual_information
-    from MedFusionLib.registration.overlap import resample
-    from MedFusionLib.registration.search import COARSE, climb, one_thread_each
-    from MedFusionLib.registration.transforms import displacements
+    refuse_two_patients(reference, other, force=False)
+    try:
+        return _answer(look(reference, other, transform, cancel))
+    except RegistrationError as reason:
+        return _cannot_tell(str(reason))
 
-    if transform is not None:
-        other = resample(other, reference, transform)
-    with one_thread_each():
-        fixed, moving = see_head(reference, "reference"), see_head(other, "other")
-        here = SimpleITK.Euler3DTransform(fixed.centre)
-        found = climb(fixed, moving, [here], COARSE, 0, cancel)
-        if not found:
-            return QuickCheck(UNKNOWN, None, "The heads hardly overlap: register the volumes.")
-        there = found[0].transform
-        way = float(displacements(there, here, box_points(fixed.mask)).mean())
-        before, after = (mutual_information(fixed, moving, place) for place in (here, there))
-    if way < APART_MM or after < MORE_INFORMATION * before:
-        return QuickCheck(ALIGNED, way, "A quick look found no displacement of the heads.")
+
+def _answer(sighting: Sighting) -> QuickCheck:
+    diagonal = sighting.diagonal_mm
+    near = max(LEAST_NEAR_MM, NEAR_DIAGONALS * diagonal)
+    if sighting.overlap < LEAST_OVERLAP:
+        return _cannot_tell("the heads hardly overlap.")
+    if sighting.mutual_information < LEAST_INFORMATION:
+        return _cannot_tell("they tell almost nothing about each other.")
+    if sighting.apart_mm > max(SHARP_DIAGONALS * diagonal, SHARP_SHARE * sighting.away_mm):
+        return _cannot_tell("the place where they fit best is not sharp.")
+    if sighting.away_mm <= near:
+        return QuickCheck(
+            ALIGNED,
+            sighting.away_mm,
+            f"The volumes lie on each other, as far as a quick look can tell: to {near:.1f} mm.",
+        )
     return QuickCheck(
-        APART, way, f"These heads do not lie on each other (about {way:.0f} mm): register them."
+        APART,
+        sighting.away_mm,
+        "These heads do not lie on each other: they are shifted by about "
+        f"{sighting.away_mm:.0f} mm. Register them.",
+    )
+
+
+def _cannot_tell(reason: str) -> QuickCheck:
+    return QuickCheck(
+        UNKNOWN, None, f"Whether the volumes lie on each other cannot be told: {reason}"
     )

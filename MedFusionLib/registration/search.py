@@ -19,8 +19,8 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import Cancelled, RegistrationError
-from MedFusionLib.registration.images import Head, box_points, laid, on_grid, shrink
-from MedFusionLib.registration.measures import covered
+from MedFusionLib.registration.images import Head, box_points, laid, on_grid
+from MedFusionLib.registration.measures import VOXEL_MM, covered, mutual_information
 from MedFusionLib.registration.transforms import (
     displacements,
     from_matrix,
@@ -62,8 +62,8 @@ class Stage:
 
 SEARCH = Stage(8.0, 8_000, 24, 8.0, 0.5)
 COARSE = Stage(4.0, 20_000, 32, 3.0, 0.1)
-FINE = Stage(2.0, 40_000, 96, 1.0, 0.02)
-CHECK = Stage(3.0, 15_000, 48, 2.0, 0.05)
+FINE = Stage(2.0, 40_000, 32, 1.0, 0.02)
+CHECK = Stage(3.0, 15_000, 32, 2.0, 0.05)
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,50 @@ def optimise(
     Raises ``Cancelled`` as soon as ``cancel()`` says so, and ``RegistrationError`` where the heads
     come apart so far that too few samples are left.
     """
-    image = _cropped(shrink(fixed.image, stage.voxel_mm), mask)
+    ended = _climbed(fixed, moving, mask, start, stage, seed, cancel)
+    return _measured(fixed, moving, mask, ended, stage)
+
+
+def improve(
+    fixed: Head,
+    moving: Head,
+    mask: SimpleITK.Image,
+    start: SimpleITK.Transform,
+    stage: Stage,
+    seed: int,
+    cancel: Cancel = never,
+) -> Found:
+    """``optimise``, but the start is kept where the climb ends below it.
+
+    The optimiser follows random samples and leaves out those that find no partner, so what it
+    ends with is measured on all voxels in the mask.
+    """
+    ended = optimise(fixed, moving, mask, start, stage, seed, cancel)
+    begun = _measured(fixed, moving, mask, start, stage)
+    return ended if ended.mutual_information >= begun.mutual_information else begun
+
+
+def _measured(
+    fixed: Head,
+    moving: Head,
+    mask: SimpleITK.Image,
+    place: SimpleITK.Transform,
+    stage: Stage,
+) -> Found:
+    width = max(VOXEL_MM, stage.voxel_mm)
+    return Found(place, mutual_information(fixed, moving, place, mask, width))
+
+
+def _climbed(
+    fixed: Head,
+    moving: Head,
+    mask: SimpleITK.Image,
+    start: SimpleITK.Transform,
+    stage: Stage,
+    seed: int,
+    cancel: Cancel,
+) -> SimpleITK.Transform:
+    image = _cropped(fixed.level(stage.voxel_mm), mask)
     inside = max(1, int(SimpleITK.GetArrayFromImage(on_grid(mask, image)).sum()))
     method = _method(_in_radii(mask), stage)
     method.SetMetricSamplingPercentage(min(1.0, stage.samples / inside), seed + 1)
@@ -131,12 +174,12 @@ def optimise(
     )
     method.AddCommand(SimpleITK.sitkIterationEvent, lambda: _stop_if(method, cancel))
     try:
-        found = method.Execute(_in_radii(image), _in_radii(shrink(moving.image, stage.voxel_mm)))
+        found = method.Execute(_in_radii(image), _in_radii(moving.in_air(stage.voxel_mm)))
     except RuntimeError as error:
         raise RegistrationError(CAME_APART) from error
     if cancel():
         raise Cancelled(CANCELLED)
-    return Found(scaled(unwrapped(found), RADIUS_MM), -method.GetMetricValue())
+    return scaled(unwrapped(found), RADIUS_MM)
 
 
 def _in_radii(image: SimpleITK.Image) -> SimpleITK.Image:
@@ -162,6 +205,10 @@ def _method(mask: SimpleITK.Image, stage: Stage) -> SimpleITK.ImageRegistrationM
     method.SetMetricAsMattesMutualInformation(stage.bins)
     method.SetMetricFixedMask(mask)
     method.SetInterpolator(SimpleITK.sitkLinear)
+    # Left on, ITK smooths slopes by the widest side of a voxel along all axes: the optimiser then
+    # follows slopes that are not those of what it measures, in noise and thick slices downhill.
+    method.MetricUseFixedImageGradientFilterOff()
+    method.MetricUseMovingImageGradientFilterOff()
     return method
 
 
@@ -176,6 +223,11 @@ def _cropped(image: SimpleITK.Image, mask: SimpleITK.Image) -> SimpleITK.Image:
     return SimpleITK.RegionOfInterest(image, size, low)
 
 
+def near_places(fixed: Head, moving: Head, seed: int, cancel: Cancel = never) -> list[Found]:
+    """What starts turned by up to 20° and the positions as filed lead to, best first."""
+    return _climb_from_best(fixed, moving, NEAR_DEGREES, seed, cancel)
+
+
 def best_rigid_start(
     fixed: Head, moving: Head, seed: int, cancel: Cancel = never
 ) -> SimpleITK.Transform:
@@ -186,7 +238,7 @@ def best_rigid_start(
     neck as well), each turned by up to 20° about every axis. The best ones are optimised on 8 mm
     and 4 mm voxels. Where they do not come together, rotations up to 40° are searched as well.
     """
-    found = _climb_from_best(fixed, moving, NEAR_DEGREES, seed, cancel)
+    found = near_places(fixed, moving, seed, cancel)
     if not _agree(found, fixed):
         found += _climb_from_best(fixed, moving, WIDE_DEGREES, seed, cancel)
     if not found:
@@ -209,8 +261,14 @@ def _climb_from_best(
     values = values_at(fixed, moving, starts, cancel)
     order = np.argsort(values)[::-1][:CLIMBED]
     found = climb(fixed, moving, [starts[place] for place in order], SEARCH, seed, cancel)
-    best = [one.transform for one in found[:REFINED]]
+    best = [one.transform for one in found[:REFINED]] + _as_filed(fixed, moving)
     return climb(fixed, moving, best, COARSE, seed, cancel)
+
+
+def _as_filed(fixed: Head, moving: Head) -> list[SimpleITK.Transform]:
+    """The positions as in the files, where they give an overlap: they may be right."""
+    filed = SimpleITK.Euler3DTransform(fixed.centre)
+    return [filed] if covered(fixed, moving, filed) >= LEAST_COVERED else []
 
 
 def climb(
@@ -227,11 +285,11 @@ def climb(
     """
     mask = fixed.skin
     identity = SimpleITK.Euler3DTransform(fixed.centre)
-    small = replace(moving, image=shrink(moving.image, stage.voxel_mm))
+    small = Head(moving.level(stage.voxel_mm), moving.mask, moving.centre)
 
     def one_climb(start: SimpleITK.Transform) -> Found | None:
         try:
-            found = optimise(fixed, laid(small, start), mask, identity, stage, seed, cancel)
+            found = improve(fixed, laid(small, start), mask, identity, stage, seed, cancel)
         except RegistrationError:  # the heads came apart on the way
             return None
         whole = matrix_of(start) @ matrix_of(found.transform)
@@ -272,7 +330,7 @@ def values_at(
     voxel_mm: float = SEARCH.voxel_mm,
 ) -> list[float]:
     """Mutual information of each start on coarse voxels; minus infinity where it has none."""
-    images = shrink(fixed.image, voxel_mm), shrink(moving.image, voxel_mm)
+    images = fixed.level(voxel_mm), moving.in_air(voxel_mm)
     mask = fixed.skin
 
     def value(start: SimpleITK.Transform) -> float:

@@ -7,13 +7,13 @@ held against the one that was found.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import SimpleITK
 
-from MedFusionLib.registration.images import Head, box_points, shrink
-from MedFusionLib.registration.measures import VOXEL_MM, mutual_information
+from MedFusionLib.registration.images import Head, box_points
+from MedFusionLib.registration.measures import mutual_information
 from MedFusionLib.registration.search import (
     AGREEING_MM,
     COARSE,
@@ -31,6 +31,8 @@ GLANCE_VOXEL_MM = 12.0
 APART_DEGREES = 45.0
 CLIMBED = 16
 REFINED = 4
+RIVAL_SHARE = 0.6
+"""Share of the found place's mutual information from which a turned place is worth a finer look."""
 
 
 @dataclass(frozen=True)
@@ -62,25 +64,25 @@ def look_all_around(
     ]
     values = values_at(fixed, moving, starts, cancel, GLANCE_VOXEL_MM)
     best = [starts[place] for place in np.argsort(values)[::-1][:CLIMBED]]
-    climbed = _best_first(fixed, moving, climb(fixed, moving, best, SEARCH, seed, cancel))
-    refined = climb(fixed, moving, climbed[:REFINED], COARSE, seed, cancel)
-    points = box_points(fixed.mask)
-    others = [
-        place
-        for place in _best_first(fixed, moving, refined)
-        if displacements(place, found, points).mean() > AGREEING_MM
-    ]
-    if not others:
+    climbed = _elsewhere(fixed, found, climb(fixed, moving, best, SEARCH, seed, cancel))
+    reached = mutual_information(fixed, moving, found, voxel_mm=SEARCH.voxel_mm)
+    rivals = [one for one in climbed if one.mutual_information > RIVAL_SHARE * reached]
+    if rivals:
+        starts = [one.transform for one in rivals[:REFINED]]
+        climbed = _elsewhere(fixed, found, climb(fixed, moving, starts, COARSE, seed, cancel))
+    if not climbed:
         return Turned(0.0, 0.0)
-    reached = mutual_information(fixed, moving, others[0])
-    return Turned(reached, degrees_between(others[0], found, fixed.centre), others[0])
+    place = climbed[0].transform
+    information = mutual_information(fixed, moving, place)
+    return Turned(information, degrees_between(place, found, fixed.centre), place)
 
 
-def _best_first(fixed: Head, moving: Head, climbed: list[Found]) -> list[SimpleITK.Transform]:
-    """Sorted by mutual information on the same samples: a climb's own leaves out what is cut."""
-    one, two = (replace(head, image=shrink(head.image, VOXEL_MM)) for head in (fixed, moving))
-    places = [found.transform for found in climbed]
-    return sorted(places, key=lambda place: -mutual_information(one, two, place))
+def _elsewhere(fixed: Head, found: SimpleITK.Transform, climbed: list[Found]) -> list[Found]:
+    """The places that are not ``found``."""
+    points = box_points(fixed.mask)
+    return [
+        one for one in climbed if displacements(one.transform, found, points).mean() > AGREEING_MM
+    ]
 
 
 def degrees_between(

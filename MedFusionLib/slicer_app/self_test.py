@@ -241,7 +241,27 @@ def whatCannotBeFusedIsSaid(case, logic) -> None:
     case.assertIn("no voxels", widget.ui.warningsLabel.text)
 
 
+def aStudyIsHung(case, logic) -> None:
+    """Fuse study finds the pair of one patient, and never one of two patients."""
+    widget, parameters, bystander = _chosenPair()
+    pair = (parameters.referenceVolume, parameters.otherVolume)
+    parameters.referenceVolume = parameters.otherVolume = None
+    _assign("A1", *pair)
+    _assign("B2", bystander)
+    widget.ui.studyButton.click()
+    case.assertIsNone(parameters.referenceVolume)
+    ofOne, ofTwo = widget.panel.study._menu.actions()
+    widget.panel.study._menu.close()
+    ofTwo.trigger()
+    case.assertIsNone(parameters.otherVolume)
+    case.assertIn("Nothing was chosen", widget.ui.studyLabel.text)
+    ofOne.trigger()
+    case.assertEqual((parameters.referenceVolume, parameters.otherVolume), pair)
+    case.assertIn("Chosen", widget.ui.studyLabel.text)
+
+
 TESTS = (
+    aStudyIsHung,
     deletedNodesLeaveNothingChosen,
     anotherInputMakesANewVolume,
     deletedPointerStopsNavigation,
@@ -270,6 +290,16 @@ def _chosenPair():
     parameters.referenceVolume, parameters.otherVolume = referenceNode, otherNode
     parameters.method, parameters.device = FASTEST, "cpu"
     return widget, parameters, bystander
+
+
+def _assign(patientId, *nodes) -> None:
+    """Put volumes under a patient of the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patientId)
+    attribute = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMPatientIDAttributeName()
+    hierarchy.SetItemAttribute(subject, attribute, patientId)
+    for node in nodes:
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), subject)
 
 
 def _apply(case, widget) -> None:

@@ -9,16 +9,26 @@ become true-colour secondary captures with the position of each slice; one file 
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.outputs import refuse_unwritable_folder
+from MedFusionLib.outputs import refuse_unwritable_folder, together
+from MedFusionLib.volumes.dicom_derived import (
+    RESEARCH_ONLY,
+    Sources,
+    become_instance,
+    code,
+    decimal,
+    decimals,
+    image_reference,
+    new_series,
+    read_sources,
+)
+from MedFusionLib.volumes.dicom_grid import refuse_elsewhere, right_handed
 from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -28,43 +38,8 @@ MR_IMAGE_STORAGE = "1.2.840.10008.5.1.4.1.1.4"
 SECONDARY_CAPTURE_STORAGE = "1.2.840.10008.5.1.4.1.1.7"
 GREY_BITS = 12
 """Fused grey values run from 0 to 4095; they are stored in 16 bits."""
-
-_FROM_REFERENCE = (
-    "PatientName",
-    "PatientID",
-    "IssuerOfPatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "PatientAge",
-    "PatientWeight",
-    "PatientPosition",
-    "BodyPartExamined",
-    "Laterality",
-    "StudyInstanceUID",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "StudyDescription",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "FrameOfReferenceUID",
-    "PositionReferenceIndicator",
-)
-# Must be there, empty when unknown (type 2 of the patient, study and frame of reference modules).
-_MAY_BE_EMPTY = (
-    "PatientName",
-    "PatientID",
-    "PatientBirthDate",
-    "PatientSex",
-    "StudyDate",
-    "StudyTime",
-    "StudyID",
-    "AccessionNumber",
-    "ReferringPhysicianName",
-    "PositionReferenceIndicator",
-    "Laterality",
-    "PatientPosition",
-)
+FUSED_SERIES, COLOUR_SERIES = 9000, 9100
+"""Series numbers, to which the minute is added."""
 
 
 def export_dicom(
@@ -81,25 +56,34 @@ def export_dicom(
     patient, study and frame of reference come from the reference's files and every source image is
     referenced; else ``study_uid`` and ``frame_of_reference_uid`` are taken if they are there, and
     the patient stays empty. ``report`` is the fusion's. The folder has to be new or empty and is
-    filled as a whole or not at all. Raises ``InputError`` otherwise.
+    filled as a whole or not at all. Raises ``InputError`` otherwise, and ``GeometryError`` for a
+    volume that does not lie where the reference's images lie.
     """
     place = _refuse_unfit_folder(Path(folder))
-    _refuse_unfit_voxels(volume)
-    references = _source_headers(reference_metadata)
-    others = _source_headers(other_metadata or {})
-    shared = _shared_dataset(volume, reference_metadata, references, report)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".medfusion-") as partial:
-        for index in range(volume.grid_shape[0]):
-            dataset = _slice_dataset(
-                shared, volume, index, [*_at(references, volume, index), *others]
-            )
-            dataset.save_as(Path(partial) / _file_name(index), enforce_file_format=True)
-        _move_into_place(Path(partial), place)
-    return [place / _file_name(index) for index in range(volume.grid_shape[0])]
+    refuse_unfit_voxels(volume)
+    sources = read_sources(reference_metadata, other_metadata)
+    refuse_elsewhere(volume.affine_lps, volume.grid_shape, sources.references, "fused")
+    with together() as outputs:
+        names = write_series(volume, sources, report, outputs.folder(place))
+    return [place / name for name in names]
 
 
-def _file_name(index: int) -> str:
-    return f"IM{index + 1:05d}.dcm"
+def write_series(
+    volume: Volume, sources: Sources, report: Mapping[str, Any], folder: Path, name: str = ""
+) -> list[str]:
+    """Fill a folder with the series of a fused volume; the files' names in order.
+
+    The slices are numbered along their normal, whichever way the volume counts them. ``name`` is
+    added to the series description.
+    """
+    volume = right_handed(volume)
+    shared = _shared_dataset(volume, sources, report, name)
+    names = [f"IM{index + 1:05d}.dcm" for index in range(volume.grid_shape[0])]
+    for index, file in enumerate(names):
+        images = [*_at(sources.references, volume, index), *sources.others]
+        dataset = _slice_dataset(shared, volume, index, images)
+        dataset.save_as(folder / file, enforce_file_format=True)
+    return names
 
 
 def _refuse_unfit_folder(place: Path) -> Path:
@@ -112,49 +96,17 @@ def _refuse_unfit_folder(place: Path) -> Path:
     return place
 
 
-def _refuse_unfit_voxels(volume: Volume) -> None:
+def refuse_unfit_voxels(volume: Volume) -> None:
+    """Raise ``InputError`` unless the voxels are those of a fusion."""
     expected = np.uint8 if volume.is_colour else np.int16
-    if volume.voxels.dtype != expected or (not volume.is_colour and volume.voxels.min() < 0):
+    outside = not volume.is_colour and (
+        volume.voxels.min() < 0 or volume.voxels.max() >= 2**GREY_BITS
+    )
+    if volume.voxels.dtype != expected or outside:
         raise InputError(
             "Only a fused volume can be exported as a derived DICOM series: int16 from 0 to 4095, "
             "or 8-bit colour."
         )
-
-
-def _move_into_place(partial: Path, place: Path) -> None:
-    if place.is_dir():
-        place.rmdir()
-    partial.chmod(0o755)
-    os.rename(partial, place)
-    # The caller removes the temporary folder, which has to be there for that.
-    partial.mkdir()
-
-
-def _source_headers(metadata: Mapping[str, str]) -> list[Dataset]:
-    """Headers, without pixels, of the DICOM files a volume came from."""
-    import pydicom
-
-    headers: list[Dataset] = []
-    for file in _source_files(metadata):
-        try:
-            headers.append(pydicom.dcmread(file, stop_before_pixels=True))
-        except (OSError, pydicom.errors.InvalidDicomError) as error:
-            raise InputError(
-                f"The source image '{file}' can no longer be read, so the derived series could not "
-                "say where it comes from. Put it back, or export another format."
-            ) from error
-    return headers
-
-
-def _source_files(metadata: Mapping[str, str]) -> Sequence[str]:
-    if metadata.get("source_files"):
-        return metadata["source_files"].splitlines()
-    folder = Path(metadata.get("source") or "")
-    if not metadata.get("series_uid") or not folder.is_dir():
-        return []
-    from MedFusionLib.volumes.dicom_series import list_series
-
-    return list_series(folder).get(metadata["series_uid"], ())
 
 
 def _at(references: list[Dataset], volume: Volume, index: int) -> list[Dataset]:
@@ -177,28 +129,11 @@ def _position(volume: Volume, index: int) -> np.ndarray:
 
 
 def _shared_dataset(
-    volume: Volume,
-    metadata: Mapping[str, str],
-    references: list[Dataset],
-    report: Mapping[str, Any],
+    volume: Volume, sources: Sources, report: Mapping[str, Any], name: str
 ) -> Dataset:
     """What is the same in every image of the series."""
-    from pydicom.dataset import Dataset
-    from pydicom.uid import generate_uid
-
-    dataset = Dataset()
-    dataset.SpecificCharacterSet = "ISO_IR 192"
-    _copy_identity(dataset, metadata, references)
-    now = datetime.now()
-    for name in ("Series", "Content", "InstanceCreation"):
-        setattr(dataset, f"{name}Date", now.strftime("%Y%m%d"))
-        setattr(dataset, f"{name}Time", now.strftime("%H%M%S"))
-    dataset.SeriesInstanceUID = generate_uid(prefix=None)
-    dataset.SeriesNumber = 9000 + now.minute
-    dataset.SeriesDescription = _series_description(report)
-    dataset.Manufacturer = "MedFusion"
-    dataset.ManufacturerModelName = "MedFusion"
-    dataset.SoftwareVersions = str(report.get("version", ""))
+    number = COLOUR_SERIES if volume.is_colour else FUSED_SERIES
+    dataset = new_series(sources, report, number, name)
     dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     dataset.DerivationDescription = derivation_description(report)
     dataset.BurnedInAnnotation = "NO"
@@ -209,29 +144,6 @@ def _shared_dataset(
     else:
         _set_mr_image(dataset)
     return dataset
-
-
-def _copy_identity(
-    dataset: Dataset, metadata: Mapping[str, str], references: list[Dataset]
-) -> None:
-    """Patient, study and frame of reference of the reference; new ones where it has none."""
-    from pydicom.uid import generate_uid
-
-    for keyword in _MAY_BE_EMPTY:
-        setattr(dataset, keyword, "")
-    if references:
-        for keyword in _FROM_REFERENCE:
-            if keyword in references[0]:
-                setattr(dataset, keyword, references[0][keyword].value)
-    known = {"StudyInstanceUID": "study_uid", "FrameOfReferenceUID": "frame_of_reference_uid"}
-    for keyword, name in known.items():
-        if keyword not in dataset:
-            setattr(dataset, keyword, metadata.get(name) or generate_uid(prefix=None))
-
-
-def _series_description(report: Mapping[str, Any]) -> str:
-    modalities = " + ".join(report[role]["modality"] for role in ("reference", "other"))
-    return f"MedFusion {report['method']}: {modalities}"[:64]
 
 
 def derivation_description(report: Mapping[str, Any]) -> str:
@@ -245,7 +157,7 @@ def derivation_description(report: Mapping[str, Any]) -> str:
         f"Weights SHA-256 {weights}" if weights else "Method without trained weights",
         f"Alignment: {alignment}",
         "Values are display intensities, neither Hounsfield units nor uptake",
-        "Research use only, not for diagnosis",
+        RESEARCH_ONLY,
     ]
     return (". ".join(sentences) + ".")[:1024]
 
@@ -253,20 +165,11 @@ def derivation_description(report: Mapping[str, Any]) -> str:
 def _set_plane(dataset: Dataset, volume: Volume) -> None:
     columns, rows, thickness = volume.spacing
     dataset.Rows, dataset.Columns = volume.grid_shape[1:]
-    dataset.PixelSpacing = [_decimal(rows), _decimal(columns)]
-    dataset.SliceThickness = _decimal(thickness)
-    dataset.SpacingBetweenSlices = _decimal(thickness)
+    dataset.PixelSpacing = decimals((rows, columns))
+    dataset.SliceThickness = decimal(thickness)
+    dataset.SpacingBetweenSlices = decimal(thickness)
     directions = volume.direction_matrix
-    dataset.ImageOrientationPatient = [
-        _decimal(value) for value in (*directions[:, 0], *directions[:, 1])
-    ]
-
-
-def _decimal(value: float) -> Any:
-    """A decimal string keeps as many digits as its 16 characters hold."""
-    from pydicom.valuerep import DSfloat
-
-    return DSfloat(float(value), auto_format=True)
+    dataset.ImageOrientationPatient = decimals((*directions[:, 0], *directions[:, 1]))
 
 
 def _set_mr_image(dataset: Dataset) -> None:
@@ -283,7 +186,9 @@ def _set_mr_image(dataset: Dataset) -> None:
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, GREY_BITS, GREY_BITS - 1
     dataset.PixelRepresentation = 0
     largest = 2**GREY_BITS - 1
-    dataset.WindowCenter, dataset.WindowWidth = _decimal((largest + 1) / 2), _decimal(largest + 1)
+    # One scaling for the whole volume: what is stored is what is meant.
+    dataset.RescaleIntercept, dataset.RescaleSlope, dataset.RescaleType = 0, 1, "US"
+    dataset.WindowCenter, dataset.WindowWidth = decimal((largest + 1) / 2), decimal(largest + 1)
 
 
 def _set_secondary_capture(dataset: Dataset) -> None:
@@ -310,38 +215,24 @@ def _slice_dataset(
 ) -> Dataset:
     from copy import copy
 
-    from pydicom.dataset import FileMetaDataset
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
     dataset = copy(shared)
-    dataset.SOPInstanceUID = generate_uid(prefix=None)
+    become_instance(dataset)
     dataset.InstanceNumber = index + 1
-    dataset.ImagePositionPatient = [_decimal(value) for value in _position(volume, index)]
+    dataset.ImagePositionPatient = decimals(_position(volume, index))
     if sources:
-        dataset.SourceImageSequence = [_reference_to(source) for source in sources]
+        dataset.SourceImageSequence = [_source_reference(source) for source in sources]
     pixels = np.ascontiguousarray(volume.voxels[index])
     if not volume.is_colour:
         pixels = pixels.astype("<u2")
     data = pixels.tobytes()
     dataset.PixelData = data + b"\0" * (len(data) % 2)
     dataset["PixelData"].VR = "OB" if volume.is_colour else "OW"
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
     return dataset
 
 
-def _reference_to(source: Dataset) -> Dataset:
+def _source_reference(source: Dataset) -> Dataset:
     """One source image, with its purpose (DICOM PS3.16, CID 7202)."""
-    from pydicom.dataset import Dataset
-
-    purpose = Dataset()
-    purpose.CodeValue = "121322"
-    purpose.CodingSchemeDesignator = "DCM"
-    purpose.CodeMeaning = "Source image for image processing operation"
-    reference = Dataset()
-    reference.ReferencedSOPClassUID = source.SOPClassUID
-    reference.ReferencedSOPInstanceUID = source.SOPInstanceUID
+    reference = image_reference(source)
+    purpose = code("121322", "Source image for image processing operation")
     reference.PurposeOfReferenceCodeSequence = [purpose]
     return reference

@@ -59,6 +59,18 @@ def differing_fields(one: Mapping[str, str], two: Mapping[str, str]) -> list[str
     ]
 
 
+def patient_key(metadata: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Patient ID, name and birth date as far as they tell; equal for series of one patient only.
+
+    None where they do not tell a patient from others: without an ID, a name needs a birth date.
+    """
+    identifier, name, birth_date = (
+        _comparable(metadata, field)
+        for field in ("patient_id", "patient_name", "patient_birth_date")
+    )
+    return (identifier, name, birth_date) if identifier or (name and birth_date) else None
+
+
 def _is_removed(metadata: Mapping[str, str]) -> bool:
     """A volume whose identity was taken away cannot be compared with one that has it still."""
     return metadata.get("patient_identity_removed", "").upper() == "YES"

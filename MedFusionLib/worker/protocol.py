@@ -20,6 +20,10 @@ Requests (``"do"``):
     ``options["alignment"]`` is rigid or affine, else what lays the volumes on each other),
     ``options`` (keyword arguments of ``MedFusionLib.fusion.fuse``), ``score`` (whether to measure
     the result). Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
+``fuse_series``
+    ``case`` (a name), ``reference_files`` and ``other_files`` (absolute paths of the files of two
+    DICOM series), ``path`` (absolute, of the volume to write) and ``settings`` (keyword arguments
+    of ``MedFusionLib.fusion.fuse``). Result: ``report``. Nothing but the file at ``path`` is kept.
 ``measure``
     ``fusion`` (the id of the last ``fuse`` request), ``most_slices`` (how many are measured, null
     for all). Result: ``metrics`` and ``hidden``, as they stand in a report, and ``seconds``.
@@ -35,6 +39,9 @@ Requests (``"do"``):
 ``export_dicom``
     ``volume``, ``reference_metadata``, ``other_metadata`` (or null), ``report``, ``folder`` (an
     absolute path). Result: ``files``.
+``export_navigation``
+    As ``export_dicom``, with ``other_place`` (``affine`` and ``shape`` of the other volume's grid,
+    or null) and ``square_pixels``. Result: ``files`` and ``notes``, sentences on what was left out.
 ``cancel``
     ``target``: the id of the request to stop. Has no answer of its own.
 

@@ -16,6 +16,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.volume import Volume
@@ -58,11 +60,13 @@ class Tasks:
             "describe": self._describe,
             "check_position": self._check_position,
             "fuse": self._fuse,
+            "fuse_series": self._fuse_series,
             "measure": self._measure_fused,
             "map_hidden": self._map_hidden,
             "preview": self._preview_slice,
             "save_report": self._save_report,
             "export_dicom": self._export_dicom,
+            "export_navigation": self._export_navigation,
         }
         if request.get("do") not in tasks:
             raise ProtocolError(f"The fusion process does not know '{request.get('do')}'.")
@@ -136,6 +140,15 @@ class Tasks:
                 result.transform, self._folder, f"transform-{request['id']}.h5"
             ),
         }
+
+    def _fuse_series(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.batch.series_cases import SeriesCase, fuse_series
+
+        settings = dict(request["settings"])
+        settings["method"], settings["device"] = self._loaded_method(settings)
+        series = (tuple(map(Path, request[role])) for role in ("reference_files", "other_files"))
+        case = SeriesCase(request["case"], *series)
+        return {"report": fuse_series(case, Path(request["path"]), settings, progress, cancel)}
 
     def _loaded_method(self, options: dict[str, Any]) -> tuple[Any, str]:
         """The method, built once for as long as the same one is asked for, and its device."""
@@ -267,6 +280,25 @@ class Tasks:
             request.get("other_metadata"),
         )
         return {"files": [str(file) for file in files]}
+
+    def _export_navigation(
+        self, request: Request, progress: Progress, cancel: Cancel
+    ) -> dict[str, Any]:
+        from MedFusionLib.navigation import Place, export_for_navigation
+        from MedFusionLib.outputs import together
+
+        other, folder = request["other_place"], Path(request["folder"])
+        with together() as outputs:
+            exported = export_for_navigation(
+                self._volume(request["volume"]),
+                request["reference_metadata"],
+                request["other_metadata"],
+                other and Place(np.array(other["affine"], float), other["shape"]),
+                request["report"],
+                outputs.folder(folder),
+                request["square_pixels"],
+            )
+        return {"files": [str(folder / file) for file in exported.files], "notes": exported.notes}
 
     def _volume(self, message: Request) -> Volume:
         return open_volume(message, self._folder)

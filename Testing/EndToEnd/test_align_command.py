@@ -93,3 +93,67 @@ def test_bad_arguments_end_with_code_2_and_a_sentence(tmp_path, repository, extr
     assert ran.returncode == 2
     assert words in ran.stderr and "Traceback" not in ran.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_check_says_whether_volumes_lie_on_each_other_and_writes_nothing(tmp_path, repository):
+    sample = repository / "MedFusionLib" / "sample_data"
+    pair = sample / "Sample_MR_T1.nrrd", sample / "Sample_FDG_PET.nrrd"
+    there = run(*pair, "--check", "--initial", sample / "true_transform.tfm", "--json", "-q")
+    assert there.returncode == 0 and there.stderr == "", there.stderr
+    assert json.loads(there.stdout)["verdict"] == "lie on each other"
+    filed = run(*pair, "--check", "-o", tmp_path / "out.nrrd")
+    assert filed.returncode == 0 and "shifted by about" in filed.stdout + filed.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_landmarks_are_the_start_and_their_distance_is_reported(tmp_path, repository):
+    """Points 2 mm beside their true places, on the sample pair whose transform is known."""
+    sample = repository / "MedFusionLib" / "sample_data"
+    true = SimpleITK.ReadTransform(str(sample / "true_transform.tfm"))
+    points = [(0.0, -60.0, 20.0), (60.0, 20.0, 10.0), (-60.0, 20.0, 10.0), (0.0, 20.0, 80.0)]
+    beside = [np.add(true.TransformPoint(point), (0.0, 2.0, 0.0)).tolist() for point in points]
+    for name, listed in (("mr", points), ("pet", beside)):
+        rows = [f"{i},{x},{y},{z},0,0,0,1,1,1,0,F-{i},," for i, (x, y, z) in enumerate(listed)]
+        text = "\n".join(["# CoordinateSystem = LPS", *rows])
+        (tmp_path / f"{name}.fcsv").write_text(text, encoding="utf-8")
+    pair = sample / "Sample_MR_T1.nrrd", sample / "Sample_FDG_PET.nrrd"
+    placed = "--landmarks", tmp_path / "mr.fcsv", tmp_path / "pet.fcsv"
+    ran = run(*pair, *placed, "-o", tmp_path / "out.nrrd", "--json", "-q")
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    assert report["quality"]["verdict"] == "pass"
+    assert report["quality"]["turned_degrees"] < 2.0
+    assert report["landmarks"]["mean_mm"] == pytest.approx(2.0, abs=0.7)
+    twice = run(*pair, *placed, "--initial", tmp_path / "t.tfm", "-o", tmp_path / "out.nrrd")
+    assert twice.returncode == 2 and "two starts" in twice.stderr
+
+
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        (("0,-60,20", "60,20,10"), "needs 3 or more"),
+        (("0,0,0", "10,0,0", "20,0,0", "30,0,0"), "on a line"),
+        (None, "cannot be read"),
+    ],
+)
+def test_useless_landmarks_end_with_code_2_one_sentence_and_no_file(
+    tmp_path, repository, rows, words
+):
+    sample = repository / "MedFusionLib" / "sample_data"
+    file, out = tmp_path / "points.fcsv", tmp_path / "out"
+    out.mkdir()
+    if rows is not None:
+        file.write_text("\n".join(f"{i},{row}" for i, row in enumerate(rows)), encoding="utf-8")
+    ran = run(
+        sample / "Sample_MR_T1.nrrd", sample / "Sample_FDG_PET.nrrd", "--landmarks", file, file,
+        "-o", out / "a.nrrd", "--transform-out", out / "a.tfm", "--pictures", out / "look",
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert words in ran.stderr and len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    assert list(out.iterdir()) == []
+
+
+def test_an_alignment_without_a_place_to_write_is_refused(repository):
+    sample = repository / "MedFusionLib" / "sample_data" / "Sample_FDG_PET.nrrd"
+    ran = run(sample, sample)
+    assert ran.returncode == 2 and "--output" in ran.stderr and "--check" in ran.stderr

@@ -32,6 +32,8 @@ SELECTORS = (
     "transformSelector",
     "outputSelector",
     "pointerSelector",
+    "targetSelector",
+    "trajectorySelector",
 )
 DEFAULTS = {
     "referenceVolume": None,
@@ -52,8 +54,11 @@ DEFAULTS = {
     "force": False,
     "score": True,
     "outputVolume": None,
+    "otherOpacity": 0.5,
     "blendOpacity": 0.5,
     "pointerTransform": None,
+    "targetPoint": None,
+    "trajectoryLine": None,
     "inputsWereDeleted": False,
 }
 
@@ -94,6 +99,12 @@ class Logic:
 
         volumes, values = exportRequest(fusedNode, report, folder)
         self.client.submit("export_dicom", volumes, onDone=onDone, onError=onError, **values)
+
+    def exportForNavigation(self, fusedNode, report, folder, onDone=None, onError=None):
+        from MedFusionLib.slicer_app.scene.dicom_sources import navigationRequest
+
+        volumes, values = navigationRequest(fusedNode, report, folder)
+        self.client.submit("export_navigation", volumes, onDone=onDone, onError=onError, **values)
 
     def log(self):
         return self.client.log
@@ -230,7 +241,7 @@ def panel(repository, monkeypatch, tmp_path):
     yield Fixture(panel, ui, logic, scene, application)
     # As MedFusionWidget does when it is cleaned up.
     panel.setParameters(None)
-    panel.stop()
+    panel.end()
     for selector in selectors:
         selector.stopObserving()
     assert list(tmp_path.glob("medfusion-*")) == []

@@ -210,6 +210,10 @@ def test_devices_report_and_series_come_from_the_worker(panel, tmp_path):
     panel.panel.quality.exportDicom(tmp_path / "series")
     panel.wait(lambda: "Exported 12 images" in panel.ui.qualityMessageLabel.text)
     assert len(list((tmp_path / "series").iterdir())) == 12
+    panel.ui.navigationCheckBox.checked = True
+    panel.panel.quality.exportDicom(tmp_path / "navigation")
+    panel.wait(lambda: "Give the reference as DICOM" in panel.ui.qualityMessageLabel.text)
+    assert not (tmp_path / "navigation").exists()
 
 
 def test_without_a_slice_view_the_preview_says_so(panel):

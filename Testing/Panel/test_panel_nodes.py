@@ -117,6 +117,9 @@ def test_an_old_output_that_the_user_picks_again_is_renamed_for_its_new_inputs(p
 def test_a_deleted_pointer_stops_the_navigation_and_says_so(panel, pair):
     sliceNode, _ = panel.addRedView()
     panel.applyAndWait()
+    tip = np.eye(4)
+    tip[:3, 3] = (8.0, 8.0, 5.0)
+    transform(panel, "Second").SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(tip))
     panel.parameters.pointerTransform = transform(panel, "Second")
     panel.ui.followPointerCheckBox.click()
     assert "mm" in panel.ui.distanceLabel.text

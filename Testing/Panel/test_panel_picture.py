@@ -18,6 +18,7 @@ from PySide6 import QtCore  # noqa: E402
 
 from MedFusionLib.methods import method_names  # noqa: E402
 from MedFusionLib.slicer_app import choices  # noqa: E402
+from MedFusionLib.slicer_app.panel.case_names import Naming  # noqa: E402
 from MedFusionLib.slicer_app.panel.statements import (  # noqa: E402
     Shown,
     asHtml,
@@ -31,7 +32,10 @@ WIDTH = 400
 HEIGHT_FOR_APPLY = 400
 """What is left for a module's panel in a window of 740 pixels: menus, tool bar, the module's name
 and help, and Data Probe take the rest."""
-COLLAPSED = ("viewCollapsibleButton", "qualityCollapsibleButton", "optionsCollapsibleButton")
+COLLAPSED = (
+    *("viewCollapsibleButton", "qualityCollapsibleButton", "optionsCollapsibleButton"),
+    "batchCollapsibleButton",
+)
 ARROW = 30
 """Pixels that a list's frame and arrow take."""
 CHOICES = {
@@ -79,6 +83,8 @@ def fill(panel) -> None:
             combo.addItems([offered.label(choice) for choice in offered])
     texts = {
         "methodComboBox": method_names(),
+        "batchMethodComboBox": method_names(),
+        "batchNamesComboBox": [Naming.label(naming) for naming in Naming],
         "deviceComboBox": ["Automatic", "CPU"],
         "precisionComboBox": ["auto"],
         "referenceSelector": ["T1 of a patient with quite a long name"],
@@ -113,6 +119,7 @@ def fill(panel) -> None:
         "progressLabel": "30 of 94 slices, 8.3 slices/s, 8 s left",
         "previewLabel": "Axial slice fused in 42 ms by pyramid.",
         "distanceLabel": "Inside, 12.3 mm from the border.",
+        "batchLabel": "Fused: 3; kept: 0; refused: 1.",
         "qualityLabel": "Bone kept: 97 % is shown nearly as bright as in the CT.",
         "metricsLabel": "MI: 1.234,  SSIM: 0.812",
     }

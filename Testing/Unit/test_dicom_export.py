@@ -11,7 +11,7 @@ import SimpleITK as sitk
 
 pydicom = pytest.importorskip("pydicom", reason="needs pydicom")
 
-from MedFusionLib.errors import InputError  # noqa: E402
+from MedFusionLib.errors import GeometryError, InputError  # noqa: E402
 from MedFusionLib.volumes.dicom_export import export_dicom  # noqa: E402
 from MedFusionLib.volumes.files import read_volume  # noqa: E402
 from MedFusionLib.volumes.volume import Volume, to_image  # noqa: E402
@@ -169,7 +169,7 @@ def test_the_description_tells_method_weights_and_purpose(tmp_path):
     text = pydicom.dcmread(files[0]).DerivationDescription
     for part in ("asfe", "ab" * 32, "rigid", "MR and PET", "not for diagnosis"):
         assert part in text
-    assert "RescaleType" not in pydicom.dcmread(files[0])
+    assert pydicom.dcmread(files[0]).RescaleType == "US", "unspecified: neither HU nor uptake"
 
 
 def test_all_images_share_one_series_and_no_two_share_an_instance(tmp_path):
@@ -193,6 +193,17 @@ def test_a_volume_that_was_not_fused_is_refused_and_writes_nothing(tmp_path):
     with pytest.raises(InputError, match="fused volume"):
         export_dicom(hounsfield, STUDY, REPORT, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_volume_that_was_moved_is_not_said_to_lie_in_the_reference_s_space(tmp_path):
+    source_series(tmp_path / "mr", "MR", 0)
+    reference = read_volume(tmp_path / "mr")
+    volume = fused()
+    x, y, z = volume.origin
+    moved = Volume(volume.voxels, volume.spacing, (x, y, z + 1.0), volume.directions)
+    with pytest.raises(GeometryError, match="does not lie where its DICOM images lie"):
+        export_dicom(moved, reference.metadata, REPORT, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_source_image_that_is_gone_is_told_and_writes_nothing(tmp_path):

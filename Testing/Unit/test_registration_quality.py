@@ -10,7 +10,7 @@ import SimpleITK
 from scipy.spatial.transform import Rotation
 from sklearn.metrics import mutual_info_score
 
-from MedFusionLib.registration.checks import Mirror
+from MedFusionLib.registration.checks import Mirror, Repeat
 from MedFusionLib.registration.images import Head, laid, mirrored, see_head, surface_points
 from MedFusionLib.registration.measures import BINS, mutual_information
 from MedFusionLib.registration.position import place
@@ -69,6 +69,25 @@ def test_evidence_against_an_alignment_fails_it_with_the_reason(change, words):
 def test_weak_evidence_makes_an_alignment_doubtful_with_the_reason(change, words):
     verdict, reason = give_verdict(replace(GOOD, **change))
     assert verdict == "doubtful" and words in reason
+
+
+def test_an_unstable_position_is_told_as_another_head_first_and_not_as_a_flip():
+    """A head held against a knee fits no worse mirrored."""
+    unstable = replace(GOOD, residual_mm=9.0, mirror=Mirror(0.2, 0.25, 0.9))
+    verdict, reason = give_verdict(unstable)
+    assert verdict == "failed" and reason.startswith("The two volumes may not show the same head")
+    assert "flipped" not in reason
+    weak = replace(GOOD, mirror=Mirror(0.18, 0.2, 0.9))
+    verdict, reason = give_verdict(weak)
+    assert verdict == "failed" and "flipped" not in reason and "the same head" in reason
+
+
+def test_half_a_head_counts_by_how_clearly_it_fits_elsewhere():
+    drifted, clear = Repeat("left half", 12.0, 0.002), Repeat("left half", 12.0, 0.2)
+    assert drifted.counted_mm < 1.0 and clear.counted_mm == 12.0
+    assert Repeat("left half", 12.0, -0.1).counted_mm == 0.0
+    assert Repeat("start 1", 12.0, -0.1).counted_mm == 12.0
+    assert Repeat("left half", float("inf")).counted_mm == float("inf")
 
 
 def test_a_failed_alignment_tells_as_well_that_the_volume_fits_better_turned():

@@ -24,6 +24,7 @@ from MedFusionLib.fusion import fuse
 from MedFusionLib.slicer_app.running.child_process import SubprocessChild
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, WorkerError, workerCommand
 from MedFusionLib.version import __version__
+from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import Volume
 from MedFusionLib.worker.__main__ import without_options
 from MedFusionLib.worker.protocol import save_volume
@@ -515,6 +516,40 @@ def test_a_measured_run_reports_every_slice_and_its_page_can_be_saved(client, tm
     client.wait(submit(client, "maximum"))
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
     assert "<img" not in page.read_text(encoding="utf-8"), "pictures of another fusion"
+
+
+def test_dicom_for_navigation_is_exported_by_the_worker_or_refused_whole(client, tmp_path_factory):
+    pytest.importorskip("pydicom", reason="needs pydicom")
+    from dicom_phantom import write_series
+
+    folder = tmp_path_factory.mktemp("navigation")
+    write_series(folder / "mr", modality="MR")
+    write_series(folder / "ct", edit=lambda image, _: setattr(image, "SeriesInstanceUID", "1.2.7"))
+    reference, other = read_volume(folder / "mr"), read_volume(folder / "ct")
+    options = {"method": "average", "device": "cpu"}
+    job = client.submit("fuse", {"reference": reference, "other": other}, options=options)
+    fused = client.wait(job)
+    values = {
+        "report": fused["report"],
+        "reference_metadata": dict(reference.metadata),
+        "other_metadata": dict(other.metadata),
+        "square_pixels": True,
+        "folder": str(folder / "out"),
+    }
+    elsewhere = {"affine": np.diag([9.0, 9.0, 9.0, 1.0]).tolist(), "shape": [4, 4, 4]}
+    place = {"affine": other.affine_lps.tolist(), "shape": list(other.grid_shape)}
+    with pytest.raises(GeometryError, match="other volume does not lie"):
+        client.wait(
+            client.submit(
+                "export_navigation", {"volume": fused["volume"]}, other_place=elsewhere, **values
+            )
+        )
+    assert not (folder / "out").exists()
+    done = client.wait(
+        client.submit("export_navigation", {"volume": fused["volume"]}, other_place=place, **values)
+    )
+    assert sorted(done["files"]) == sorted(str(path) for path in (folder / "out").rglob("*.dcm"))
+    assert "one frame of reference" in done["notes"][0]
 
 
 def test_a_derived_series_is_exported_by_the_worker(client, tmp_path_factory):

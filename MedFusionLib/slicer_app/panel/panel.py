@@ -10,6 +10,7 @@ import qt
 
 from MedFusionLib.registration.quick_check import APART
 from MedFusionLib.slicer_app.choices import AlignmentChoice
+from MedFusionLib.slicer_app.panel.batch import BatchSection
 from MedFusionLib.slicer_app.panel.chosen_nodes import ChosenNodes
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
 from MedFusionLib.slicer_app.panel.icons import setIcons
@@ -28,6 +29,7 @@ from MedFusionLib.slicer_app.panel.result import ResultSection
 from MedFusionLib.slicer_app.panel.run import RunSection
 from MedFusionLib.slicer_app.panel.state import REGISTERING, PanelState, panelState
 from MedFusionLib.slicer_app.panel.statements import asHtml, inputStatements
+from MedFusionLib.slicer_app.panel.study import StudySection
 from MedFusionLib.slicer_app.panel.views import ViewSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.scene.provenance import recordMeasures, sourcesOf
@@ -38,6 +40,8 @@ SELECTORS = (
     "transformSelector",
     "outputSelector",
     "pointerSelector",
+    "targetSelector",
+    "trajectorySelector",
 )
 
 
@@ -59,8 +63,10 @@ class Panel:
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
         self.position = PositionCheck(logic.client, self.refresh)
         self.result = ResultSection(ui)
-        self.views = ViewSection(ui, lambda: self.result.node)
+        self.views = ViewSection(ui, lambda: self.result.node, self.request)
         self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
+        self.study = StudySection(ui)
+        self.batch = BatchSection(ui, logic.client, logic.ensureReady)
         ui.registerButton.connect("clicked()", self.onRegisterButton)
         setIcons(ui)
         for name in SELECTORS:
@@ -72,7 +78,8 @@ class Panel:
         self._pair = self._chosenPair()
         self.run.clearText()
         self.stopPreview()
-        for section in (self.chosen, self.devices, self.result, self.views, self.quality):
+        sections = (self.chosen, self.devices, self.result, self.views, self.quality)
+        for section in (*sections, self.study, self.batch):
             section.setParameters(parameters)
         self.refresh()
 
@@ -102,7 +109,7 @@ class Panel:
         self.run.question = state.question
         self.devices.showChosen()
         self.preview.show(state)
-        for section in (self.result, self.views, self.quality):
+        for section in (self.result, self.views, self.quality, self.study):
             section.refresh()
 
     def _apart(self) -> str | None:
@@ -151,8 +158,7 @@ class Panel:
     def _onNodeRemoved(self, names: tuple[str, ...], node) -> None:
         """A node is about to leave the scene, and nobody has chosen it any more."""
         self.result.forget(node)
-        if "pointerTransform" in names:
-            self.views.onPointerDeleted()
+        self.views.onDeleted(names)
         if names:
             self.refresh()
         if not self._refreshIsDue:
@@ -218,6 +224,11 @@ class Panel:
         self.views.stop()
         self.quality.forget()
         self.logic.stop()
+
+    def end(self) -> None:
+        """``stop``, and end the batch, which goes on while scenes come and go."""
+        self.stop()
+        self.batch.stop()
 
 
 def _say(label, text: str) -> None:

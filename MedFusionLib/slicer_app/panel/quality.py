@@ -118,6 +118,7 @@ class QualitySection:
         measured = bool(report and report.get("metrics"))
         ui.showTableButton.enabled = ui.showPlotButton.enabled = measured
         ui.saveReportButton.enabled = ui.exportDicomButton.enabled = report is not None
+        ui.navigationCheckBox.enabled = report is not None
         isOfLastRun = self._run is not None and report is not None and report is self._report
         isWhole = measured and report["metrics"].get("measured_slices") == (
             report["metrics"]["slices"] - report["metrics"]["empty_slices"]
@@ -199,19 +200,26 @@ class QualitySection:
             self.exportDicom(Path(chosen) / f"MedFusion-{stamp}")
 
     def exportDicom(self, folder: Path) -> None:
-        """Write the shown volume as a derived DICOM series into a new folder."""
+        """Write the shown volume as a derived DICOM series into a new folder, or as what a
+        navigation system imports."""
+        isForNavigation = self.ui.navigationCheckBox.checked
+        export = self.logic.exportForNavigation if isForNavigation else self.logic.exportDicom
         self._tell(_("Exporting..."))
-        self.logic.exportDicom(
+        export(
             self._shownNode(),
             self.report,
             folder,
-            onDone=lambda result: self._tell(
-                _("Exported {count} images to {folder}.").format(
-                    count=len(result["files"]), folder=folder
-                )
-            ),
+            onDone=lambda result: self._onExported(result, folder),
             onError=self._onError,
         )
+
+    def _onExported(self, result, folder: Path) -> None:
+        exported = (
+            _("Exported {count} images to {folder}.")
+            if "notes" not in result
+            else _("Exported {count} DICOM files for navigation to {folder}.")
+        ).format(count=len(result["files"]), folder=folder)
+        self._tell(" ".join([exported, *result.get("notes", [])]))
 
     def _tell(self, text: str) -> None:
         self.ui.qualityMessageLabel.text = text

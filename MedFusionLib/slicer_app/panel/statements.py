@@ -69,7 +69,7 @@ def resultStatements(shown: Shown | None) -> list[Statement]:
     if shown is None:
         return [Statement(Weight.NOTE, _("Nothing is fused yet."))]
     warnings = [_asSentence(text) for text in shown.report.get("warnings", ())]
-    alignment = _alignmentStatement(shown)
+    alignment = alignmentStatement(shown)
     # The verdict of a registration is in the alignment's own sentence already.
     repeated = ("The alignment is ",) if shown.report.get("registration") else ()
     return [
@@ -102,7 +102,8 @@ def _notOfChosen() -> str:
     return _("This is not a fusion of the volumes that are chosen above.")
 
 
-def _alignmentStatement(shown: Shown) -> Statement:
+def alignmentStatement(shown: Shown) -> Statement:
+    """How the two volumes came to lie on each other, and how far that can be trusted."""
     registration = shown.report.get("registration")
     if registration is not None:
         return _registrationStatement(registration["quality"])

@@ -55,14 +55,18 @@ def showLegend(fusedNode, report: Mapping[str, Any]) -> None:
     A legend of an earlier fusion into the node is updated, and goes where the new colours have no
     scale. Does nothing where Slicer has no legends.
     """
+    showScale(fusedNode, legend_of(report) if "colour" in report else None)
+
+
+def showScale(volumeNode, legend: Legend | None) -> None:
+    """Show a scale of colours beside a volume in the views, or none any more."""
     if not hasattr(slicer, LEGEND_CLASS):
         return
-    legend = legend_of(report) if "colour" in report else None
     if legend is None:
-        _removeLegend(fusedNode)
+        _removeLegend(volumeNode)
     else:
-        _showScale(fusedNode, legend)
-        _showBar(fusedNode, legend)
+        _showScale(volumeNode, legend)
+        _showBar(volumeNode, legend)
 
 
 def legendOf(fusedNode):

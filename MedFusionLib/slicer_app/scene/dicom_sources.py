@@ -10,6 +10,7 @@ import slicer
 
 from MedFusionLib.slicer_app.scene.mrml import volumeSeenInNode
 from MedFusionLib.slicer_app.scene.provenance import OTHER_ROLE, REFERENCE_ROLE, dicomMetadata
+from MedFusionLib.slicer_app.scene.scene_facts import outline
 from MedFusionLib.volumes.volume import Volume
 
 
@@ -24,6 +25,26 @@ def exportRequest(
         "folder": str(folder),
     }
     return {"volume": volumeSeenInNode(fusedNode)}, values
+
+
+def navigationRequest(
+    fusedNode, report: Mapping[str, Any], folder: Path
+) -> tuple[dict[str, Volume], dict[str, Any]]:
+    """Volumes and values of the worker's request ``export_navigation``."""
+    volumes, values = exportRequest(fusedNode, report, folder)
+    return volumes, {
+        **values,
+        "other_place": _placeOf(fusedNode.GetNodeReference(OTHER_ROLE)),
+        "square_pixels": True,
+    }
+
+
+def _placeOf(volumeNode) -> dict[str, Any] | None:
+    """The grid of a volume node as it is now."""
+    if volumeNode is None:
+        return None
+    grid = outline(volumeNode)
+    return {"affine": grid.affine_lps.tolist(), "shape": list(grid.grid_shape)}
 
 
 def sourceMetadata(volumeNode) -> dict[str, str]:
