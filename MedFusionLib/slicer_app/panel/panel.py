@@ -200,8 +200,8 @@ class Panel:
         if sourcesOf(fusedNode) == self._chosenPair():
             # Whatever was chosen meanwhile must not be fused into it.
             parameters.outputVolume = fusedNode
-        if parameters.alignment in REGISTERING:
-            parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
+            if report.get("registration"):
+                parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
         self.quality.setReport(fusedNode, report, self.run.lastNumber)
         # In a turn of its own, so that the interface lives between the two.
         qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
