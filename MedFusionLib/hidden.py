@@ -83,8 +83,8 @@ class Hidden:
             return "Both sources are empty: there is nothing to hide."
         reference, other = (_percent(share) for share in self.shares)
         return (
-            f"{other[:1].upper()}{other[1:]} of the head hides more than {HIDDEN_PERCENT} % of the {self.names[1]}'s "
-            f"local contrast, {reference} that of the {self.names[0]}."
+            f"{other[:1].upper()}{other[1:]} of the head hides more than {HIDDEN_PERCENT} % of the "
+            f"{self.names[1]}'s local contrast, {reference} that of the {self.names[0]}."
         )
 
     def areas(self, plane: str) -> dict[str, list[float]]:
