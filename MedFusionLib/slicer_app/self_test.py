@@ -21,7 +21,7 @@ from MedFusionLib.slicer_app.panel.panel import SELECTORS
 from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
 
 FASTEST = "average"
-SECONDS_TO_WAIT = 40.0
+SECONDS_TO_WAIT = 120.0
 
 
 def wholeWay(case, logic) -> None:

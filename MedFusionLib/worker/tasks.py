@@ -217,6 +217,7 @@ class Tasks:
         )
         if cancel():
             raise Cancelled("The run was cancelled; nothing was changed.")
+        metrics["hidden_mm2"] = result.hidden.areas(metrics["plane"])
         return {"metrics": metrics, "hidden": result.hidden.figures}
 
     def _add_measures(

@@ -165,6 +165,9 @@ def test_what_cannot_be_fused_is_refused_with_a_sentence(pair, scene):
         requestFor(reference, other, colour_map="hot")
     with pytest.raises(InputError, match="3 is no volume"):
         requestFor(reference, other, 3)
+    for wrong, words in ((reference, "'T1' is no transform"), ("x", "'x' is no transform")):
+        with pytest.raises(InputError, match=words):
+            requestFor(reference, other, transformNode=wrong)
     scene.RemoveNode(other)
     with pytest.raises(InputError, match="not in the scene any more"):
         requestFor(reference, other)

@@ -6,6 +6,7 @@ The selectors jump to another node by themselves, as Slicer's do.
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -157,6 +158,19 @@ def test_a_result_is_kept_whose_inputs_are_no_longer_chosen_when_it_comes(panel,
     assert panel.parameters.outputVolume not in (None, fused)
     assert fused.GetName() == name
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(fused), kept)
+
+
+def test_a_volume_that_is_chosen_twice_is_refused_and_watched_once(panel, pair):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        panel.parameters.otherVolume = pair[0]
+    assert "two different volumes" in panel.ui.applyButton.toolTip
+
+
+def test_a_volume_that_loses_its_voxels_disables_apply(panel, pair):
+    pair[1].SetAndObserveImageData(None)
+    panel.wait(lambda: not panel.ui.applyButton.enabled, 5)
+    assert "holds no voxels" in panel.ui.applyButton.toolTip
 
 
 def test_deleting_everything_at_once_leaves_nothing_chosen(panel, pair):

@@ -14,6 +14,7 @@ from MedFusionLib.slicer_app.panel.batch import BatchSection
 from MedFusionLib.slicer_app.panel.chosen_nodes import ChosenNodes
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
 from MedFusionLib.slicer_app.panel.icons import setIcons
+from MedFusionLib.slicer_app.panel.in_sight import bringIntoSight
 from MedFusionLib.slicer_app.panel.inputs import (
     ChosenInputs,
     chosenOptions,
@@ -34,6 +35,7 @@ from MedFusionLib.slicer_app.panel.views import ViewSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.scene.provenance import recordMeasures, sourcesOf
 
+MILLISECONDS_TO_LAY_OUT = 300
 SELECTORS = (
     "referenceSelector",
     "otherSelector",
@@ -62,7 +64,7 @@ class Panel:
         self.preview = PreviewSection(ui, logic.client, self.request)
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
         self.position = PositionCheck(logic.client, self.refresh)
-        self.result = ResultSection(ui)
+        self.result = ResultSection(ui, lambda: self.quality.isMeasuring)
         self.views = ViewSection(ui, lambda: self.result.node, self.request)
         self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
         self.study = StudySection(ui)
@@ -200,8 +202,8 @@ class Panel:
         if sourcesOf(fusedNode) == self._chosenPair():
             # Whatever was chosen meanwhile must not be fused into it.
             parameters.outputVolume = fusedNode
-        if parameters.alignment in REGISTERING:
-            parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
+            if report.get("registration"):
+                parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
         self.quality.setReport(fusedNode, report, self.run.lastNumber)
         # In a turn of its own, so that the interface lives between the two.
         qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
@@ -213,6 +215,12 @@ class Panel:
         self.views.onFused(fusedNode)
         if parameters.score and not self.run.running:
             self.quality.measure(SAMPLED_SLICES)
+        # The texts get their heights in the next turns.
+        qt.QTimer.singleShot(MILLISECONDS_TO_LAY_OUT, self._bringResultIntoSight)
+
+    def _bringResultIntoSight(self) -> None:
+        if self._parameters is not None:
+            bringIntoSight(self.ui.resultCollapsibleButton, self.ui.applyButton)
 
     def stop(self) -> None:
         """End the run and the preview, and drop what observes the scene."""

@@ -78,7 +78,14 @@ class QualitySection:
             fusion=self._run,
             most_slices=mostSlices,
         )
-        self.refresh()
+        self._onChanged()
+
+    @property
+    def isMeasuring(self) -> bool:
+        """Whether the measures of the shown volume are on their way."""
+        fusedNode = self._shownNode()
+        isOfLastRun = fusedNode is not None and fusedNode.GetID() == self._fusedId
+        return self._measuring is not None and isOfLastRun
 
     def stopMeasuring(self) -> None:
         """Nobody waits for the measures any more."""
@@ -98,7 +105,7 @@ class QualitySection:
 
     def _onMeasuringFailed(self, error: MedFusionError) -> None:
         self._measuring = None
-        self.refresh()
+        self._onChanged()
         if not isinstance(error, Cancelled):
             self._tell(str(error))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.statements import Shown, asHtml, resultStatements
 from MedFusionLib.slicer_app.scene.provenance import TRANSFORM_ROLE, isFused, sourcesOf
@@ -15,8 +17,9 @@ class ResultSection:
     scenes, renamed nodes and other choices above.
     """
 
-    def __init__(self, ui) -> None:
+    def __init__(self, ui, isBeingMeasured: Callable[[], bool]) -> None:
         self.ui = ui
+        self._isBeingMeasured = isBeingMeasured
         self._parameters = None
         self._lastNode = None
         ui.useTransformButton.connect("clicked()", self.onUseTransformButton)
@@ -80,6 +83,7 @@ class ResultSection:
             reference=_name(reference),
             other=_name(other),
             transform=_name(transform),
+            isBeingMeasured=self._isBeingMeasured(),
             isOfChosen=(reference, other) == self._chosenPair(),
         )
 

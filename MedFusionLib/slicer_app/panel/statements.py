@@ -44,6 +44,7 @@ class Shown:
     reference: str | None
     other: str | None
     transform: str | None = None
+    isBeingMeasured: bool = False
     isOfChosen: bool = True
     """Whether it was made from the volumes that are chosen now."""
 
@@ -76,7 +77,7 @@ def resultStatements(shown: Shown | None) -> list[Statement]:
         _sourceStatement(shown),
         *([] if shown.isOfChosen else [Statement(Weight.WARNING, _notOfChosen())]),
         alignment,
-        _hiddenStatement(shown.report.get("hidden")),
+        _hiddenStatement(shown.report.get("hidden"), shown.isBeingMeasured),
         *(Statement(Weight.WARNING, text) for text in warnings if not text.startswith(repeated)),
     ]
 
@@ -131,11 +132,13 @@ def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
     return Statement(weight, sentence.format(reason=_asSentence(quality["reason"])))
 
 
-def _hiddenStatement(figures: Mapping[str, Any] | None) -> Statement:
+def _hiddenStatement(figures: Mapping[str, Any] | None, isBeingMeasured: bool) -> Statement:
     if figures is not None:
         shares = [share or 0.0 for share in figures["hidden_share"].values()]
         weight = Weight.WARNING if max(shares) > MUCH_HIDDEN else Weight.NOTE
         return Statement(weight, _("Hidden: {sentence}").format(sentence=figures["sentence"]))
+    if isBeingMeasured:
+        return Statement(Weight.NOTE, _("What fusing hides is being measured..."))
     return Statement(
         Weight.NOTE,
         _("What fusing hides was not measured: Compare shows both volumes beside the fused one."),

@@ -21,7 +21,12 @@ from MedFusionLib.slicer_app.running.worker_client import SECONDS_TO_WAIT, Worke
 from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP
 from MedFusionLib.slicer_app.scene.judged_transforms import recordVerdict, verdictFor
 from MedFusionLib.slicer_app.scene.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
-from MedFusionLib.slicer_app.scene.node_checks import namedNode, refuseOutput, refuseSameVolume
+from MedFusionLib.slicer_app.scene.node_checks import (
+    namedNode,
+    refuseOutput,
+    refuseSameVolume,
+    refuseWhatIsNoTransform,
+)
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodesInSteps, displayedWindow
 from MedFusionLib.slicer_app.scene.transforms import TransformInSteps
@@ -113,6 +118,8 @@ def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> Fus
     refuseSameVolume(referenceNode, otherNode)
     if outputNode is not None:
         outputNode = namedNode(outputNode)
+    if fields.get("transformNode") is not None:
+        refuseWhatIsNoTransform(fields["transformNode"])
     return FusionRequest(referenceNode, otherNode, outputNode, **fields, options=options)
 
 
