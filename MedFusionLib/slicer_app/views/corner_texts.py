@@ -67,6 +67,7 @@ class CornerTexts(VTKObservationMixin):
         self.stop()
         self._scene = scene
         self.addObserver(scene, scene.NodeAddedEvent, self._onNodeAdded)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
         for compositeNode in slicer.util.getNodesByClass(COMPOSITE_CLASS, scene):
             self._watch(compositeNode)
         self.update()
@@ -96,6 +97,11 @@ class CornerTexts(VTKObservationMixin):
     def _onNodeAdded(self, scene, event, node) -> None:
         if node.IsA(COMPOSITE_CLASS):
             self._watch(node)
+
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, scene, event, node) -> None:
+        if node.IsA("vtkMRMLVolumeNode"):
+            self.update()
 
     def _watch(self, compositeNode) -> None:
         if not self.hasObserver(compositeNode, vtk.vtkCommand.ModifiedEvent, self._onModified):
