@@ -163,9 +163,9 @@ def test_a_transform_that_comes_above_later_is_watched_too(scene, watch, clock):
 
 
 def test_while_the_pointer_is_lost_the_views_keep_the_last_place_that_was_true(scene):
-    pointer, told = add(scene, at(10)), []
+    pointer, told, lost = add(scene, at(10)), [], []
     sliceNode = scene.AddNewNodeByClass("vtkMRMLSliceNode")
-    follower = PointerFollower(onMoved=lambda tip, distance: told.append(tip))
+    follower = PointerFollower(lambda tip, distance: told.append(tip), lambda: lost.append(1))
     follower.start(pointer, [sliceNode])
     receive(pointer, at(0, 0, 33), "OK")
     before = sliceNode.GetSliceOffset()
@@ -173,6 +173,7 @@ def test_while_the_pointer_is_lost_the_views_keep_the_last_place_that_was_true(s
     assert follower.tracking.tracking is Tracking.LOST
     assert sliceNode.GetSliceOffset() == before
     assert told[-1].tolist() == [0, 0, 33]
+    assert lost, "told at once"
     receive(pointer, at(0, 0, 40), "OK")
     assert told[-1].tolist() == [0, 0, 40]
     follower.stop()

@@ -8,6 +8,7 @@ import pytest
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
+from MedFusionLib.slicer_app.scene.colour_legend import legendOf  # noqa: E402
 from MedFusionLib.slicer_app.views.layers import layersOf, shownLayers  # noqa: E402
 
 INSIDE = (10.0, 8.0, 6.25)
@@ -146,7 +147,8 @@ def test_a_view_of_a_fused_volume_says_what_it_is_and_no_other_does(panel, red):
     assert "T1\nRenamed\n" in viewTexts()[0]
     red[1].SetBackgroundVolumeID(panel.own.GetID())
     assert viewTexts() == []
-    red[1].SetForegroundVolumeID(panel.parameters.outputVolume.GetID())
+    fused = panel.parameters.outputVolume
+    red[1].SetForegroundVolumeID(fused.GetID())
     red[1].SetForegroundOpacity(0.4)
     assert "Research use only" in viewTexts()[0]
     red[1].SetForegroundOpacity(0.0)
@@ -155,9 +157,19 @@ def test_a_view_of_a_fused_volume_says_what_it_is_and_no_other_does(panel, red):
     panel.scene.RemoveNode(panel.parameters.otherVolume)
     panel.panel.refresh()
     assert "deleted volume" in viewTexts()[0]
-    panel.scene.RemoveNode(panel.parameters.outputVolume)
-    settle(panel)
+    panel.scene.RemoveNode(fused)
     assert viewTexts() == []
+
+
+def test_the_legend_hears_of_layers_that_code_has_chosen(panel, red):
+    panel.applyAndWait()
+    panel.wait(lambda: names(red[1]) == ["T1 + FDG PET fused"])
+    told = []
+    legendOf(panel.parameters.outputVolume).AddObserver("ModifiedEvent", lambda *_: told.append(1))
+    red[1].SetForegroundVolumeID(panel.own.GetID())
+    assert len(told) == 1
+    red[1].SetLinkedControl(0)
+    assert len(told) == 1, "no layer has changed"
 
 
 def test_a_previewed_slice_says_so_too(panel, red):

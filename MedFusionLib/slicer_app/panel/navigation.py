@@ -56,7 +56,7 @@ class NavigationSection:
         self._parameters = None
         self._isLooking = False
         self._deleted: dict[str, str] = {}
-        self._follower = PointerFollower(onMoved=self._onPointerMoved)
+        self._follower = PointerFollower(self._onPointerMoved, self._tell)
         self._drive = ResliceDrive()
         self._stream = SliceStream()
         ui.resliceDriverCheckBox.enabled = resliceDriverLogic() is not None
