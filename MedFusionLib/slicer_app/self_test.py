@@ -18,6 +18,7 @@ from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.icons import SLICER_ICONS
 from MedFusionLib.slicer_app.panel.panel import SELECTORS
+from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE
 from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
 from MedFusionLib.slicer_app.views.layers import layersOf
 
@@ -258,13 +259,19 @@ def navigationIsToldAndLeft(case, logic) -> None:
 
 
 def resultComesBeforeItsMeasures(case, logic) -> None:
-    """The fused volume is shown at once; some of its slices are measured afterwards."""
+    """The fused volume is shown at once; some of its slices are measured afterwards, and what is
+    hidden is laid over it when it is asked for."""
     widget, parameters, _bystander = _chosenPair()
     _apply(case, widget)
     case.assertIn(parameters.outputVolume.GetName(), widget.ui.resultLabel.text)
     case.assertFalse(widget.ui.showPlotButton.enabled)
     _wait(case, lambda: widget.ui.showPlotButton.enabled)
     case.assertIn("Measured on", widget.ui.qualityLabel.text)
+    widget.ui.showHiddenButton.click()
+    _wait(case, lambda: parameters.outputVolume.GetNodeReference(HIDDEN_ROLE) is not None)
+    view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    shown = parameters.outputVolume.GetNodeReferenceID(HIDDEN_ROLE)
+    case.assertEqual(view.GetForegroundVolumeID(), shown)
 
 
 def headsApartAreTold(case, logic) -> None:

@@ -145,7 +145,7 @@ class QualitySection:
         fusedNode = self._shownNode()
         made = fusedNode.GetNodeReference(HIDDEN_ROLE)
         if made is not None:
-            view_layouts.showBlend(fusedNode, made, HIDDEN_OPACITY)
+            view_layouts.showLayers([(fusedNode, 1.0), (made, HIDDEN_OPACITY)])
             return
         self._tell(_("Looking for what is hidden..."))
         self.logic.client.submit(
@@ -163,7 +163,7 @@ class QualitySection:
         node = showHiddenMap(fusedNode, result["volume"])
         self._report = {**self._report, "hidden": result["hidden"]}
         recordMeasures(fusedNode, self._report)
-        view_layouts.showBlend(fusedNode, node, HIDDEN_OPACITY)
+        view_layouts.showLayers([(fusedNode, 1.0), (node, HIDDEN_OPACITY)])
         self._onChanged()
 
     def onShowTableButton(self) -> None:
