@@ -62,7 +62,7 @@ $(VENV)/demo.stamp: $(VENV)/venv.stamp requirements.lock pyproject.toml
 	touch $@
 
 $(VENV)/test.stamp: $(VENV)/demo.stamp
-	$(PIP) --editable '.[cli,slicer,train,evaluate,batch,test]'
+	$(PIP) --editable '.[cli,slicer,train,evaluate,batch,stream,test]'
 	touch $@
 
 clean:

@@ -21,6 +21,7 @@ from MedFusionLib.commands import (
     methods,
     misalignment,
     registration_study,
+    stream,
     train,
 )
 from MedFusionLib.computing.device import let_threads_wait
@@ -47,6 +48,7 @@ app.command("evaluate")(evaluate.evaluate_command)
 app.command("benchmark")(benchmark.benchmark_command)
 app.command("misalignment")(misalignment.misalignment_command)
 app.command("registration-study")(registration_study.registration_study_command)
+app.command("stream")(stream.stream_command)
 app.add_typer(train.app, name="train")
 app.add_typer(import_weights.app, name="import-weights")
 

@@ -18,10 +18,12 @@ from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.icons import SLICER_ICONS
 from MedFusionLib.slicer_app.panel.panel import SELECTORS
+from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE
 from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
+from MedFusionLib.slicer_app.views.layers import layersOf
 
 FASTEST = "average"
-SECONDS_TO_WAIT = 40.0
+SECONDS_TO_WAIT = 120.0
 
 
 def wholeWay(case, logic) -> None:
@@ -202,14 +204,74 @@ def deletedPointerStopsNavigation(case, logic) -> None:
     case.assertIn("deleted", widget.ui.distanceLabel.text)
 
 
+def blendNeedsNoFusion(case, logic) -> None:
+    """Reference and other are blended before any run; pressed again, the views are as before."""
+    widget, parameters, bystander = _chosenPair()
+    slicer.util.setSliceViewerLayers(background=bystander, foreground=None, fit=True)
+    before = _redView()
+    widget.ui.blendButton.click()
+    case.assertEqual(len(_redView()[-1]), 2)
+    parameters.otherOpacity = 0.25
+    case.assertEqual(_redView()[-1][1][1], 0.25)
+    widget.ui.blendButton.click()
+    slicer.app.processEvents()
+    case.assertEqual(_redView(), before)
+
+
+def navigationIsToldAndLeft(case, logic) -> None:
+    """Tracking, target and trajectory are told; outside and lost cannot be overlooked; what was
+    deleted is gone; leaving gives the views back."""
+    widget, parameters, _bystander = _chosenPair()
+    _apply(case, widget)
+    slicer.app.processEvents()
+    before = _redView()
+    ui, addNode = widget.ui, slicer.mrmlScene.AddNewNodeByClass
+    pointer, target, line = (
+        addNode(name)
+        for name in (
+            *("vtkMRMLLinearTransformNode", "vtkMRMLMarkupsFiducialNode"),
+            "vtkMRMLMarkupsLineNode",
+        )
+    )
+    target.AddControlPoint(0, 0, 10)
+    line.AddControlPoint(3, 0, 50)
+    line.AddControlPoint(3, 0, 10)
+    parameters.pointerTransform, parameters.targetPoint = pointer, target
+    parameters.trajectoryLine = line
+    ui.navigateButton.click()
+    _move(pointer, 0, 0, 30)
+    ui.followPointerCheckBox.checked = True
+    for words in ("Tracked", "20.0 mm away", "3.0 mm beside it, 20.0 mm deep"):
+        case.assertIn(words, ui.distanceLabel.text)
+    _move(pointer, 0, 0, 900)
+    case.assertIn("OUTSIDE", ui.alarmLabel.text)
+    pointer.SetAttribute("TransformStatus", "MISSING")
+    _move(pointer, 0, 0, 30)
+    case.assertIn("LOST", ui.alarmLabel.text)
+    slicer.mrmlScene.RemoveNode(target)
+    case.assertIsNone(parameters.targetPoint)
+    case.assertIsNone(ui.targetSelector.currentNode())
+    case.assertIn("target was deleted", ui.distanceLabel.text)
+    ui.navigateButton.click()
+    slicer.app.processEvents()
+    case.assertEqual(_redView(), before)
+    case.assertFalse(ui.followPointerCheckBox.checked)
+
+
 def resultComesBeforeItsMeasures(case, logic) -> None:
-    """The fused volume is shown at once; some of its slices are measured afterwards."""
+    """The fused volume is shown at once; some of its slices are measured afterwards, and what is
+    hidden is laid over it when it is asked for."""
     widget, parameters, _bystander = _chosenPair()
     _apply(case, widget)
     case.assertIn(parameters.outputVolume.GetName(), widget.ui.resultLabel.text)
     case.assertFalse(widget.ui.showPlotButton.enabled)
     _wait(case, lambda: widget.ui.showPlotButton.enabled)
     case.assertIn("Measured on", widget.ui.qualityLabel.text)
+    widget.ui.showHiddenButton.click()
+    _wait(case, lambda: parameters.outputVolume.GetNodeReference(HIDDEN_ROLE) is not None)
+    view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    shown = parameters.outputVolume.GetNodeReferenceID(HIDDEN_ROLE)
+    case.assertEqual(view.GetForegroundVolumeID(), shown)
 
 
 def headsApartAreTold(case, logic) -> None:
@@ -241,10 +303,32 @@ def whatCannotBeFusedIsSaid(case, logic) -> None:
     case.assertIn("no voxels", widget.ui.warningsLabel.text)
 
 
+def aStudyIsHung(case, logic) -> None:
+    """Fuse study finds the pair of one patient, and never one of two patients."""
+    widget, parameters, bystander = _chosenPair()
+    pair = (parameters.referenceVolume, parameters.otherVolume)
+    parameters.referenceVolume = parameters.otherVolume = None
+    _assign("A1", *pair)
+    _assign("B2", bystander)
+    widget.ui.studyButton.click()
+    case.assertIsNone(parameters.referenceVolume)
+    ofOne, ofTwo = widget.panel.study._menu.actions()
+    widget.panel.study._menu.close()
+    ofTwo.trigger()
+    case.assertIsNone(parameters.otherVolume)
+    case.assertIn("Nothing was chosen", widget.ui.studyLabel.text)
+    ofOne.trigger()
+    case.assertEqual((parameters.referenceVolume, parameters.otherVolume), pair)
+    case.assertIn("Chosen", widget.ui.studyLabel.text)
+
+
 TESTS = (
+    aStudyIsHung,
     deletedNodesLeaveNothingChosen,
     anotherInputMakesANewVolume,
     deletedPointerStopsNavigation,
+    blendNeedsNoFusion,
+    navigationIsToldAndLeft,
     resultComesBeforeItsMeasures,
     headsApartAreTold,
     whatCannotBeFusedIsSaid,
@@ -272,11 +356,39 @@ def _chosenPair():
     return widget, parameters, bystander
 
 
+def _assign(patientId, *nodes) -> None:
+    """Put volumes under a patient of the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patientId)
+    attribute = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMPatientIDAttributeName()
+    hierarchy.SetItemAttribute(subject, attribute, patientId)
+    for node in nodes:
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), subject)
+
+
 def _apply(case, widget) -> None:
     case.assertTrue(widget.ui.applyButton.enabled, widget.ui.applyButton.toolTip)
     widget.ui.applyButton.click()
     _wait(case, lambda: not widget.panel.run.running)
     case.assertIn("Done in", widget.ui.progressLabel.text)
+
+
+def _redView() -> tuple:
+    """Place, zoom and layers of the red view."""
+    sliceWidget = slicer.app.layoutManager().sliceWidget("Red")
+    sliceNode = sliceWidget.mrmlSliceNode()
+    return (
+        slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS()).round(6).tolist(),
+        [round(size, 6) for size in sliceNode.GetFieldOfView()],
+        [one for one in layersOf(sliceWidget.mrmlSliceCompositeNode()) if one[0]],
+    )
+
+
+def _move(pointer, right: float, front: float, up: float) -> None:
+    matrix = vtk.vtkMatrix4x4()
+    for row, millimetres in enumerate((right, front, up)):
+        matrix.SetElement(row, 3, millimetres)
+    pointer.SetMatrixTransformToParent(matrix)
 
 
 def _smallPair():

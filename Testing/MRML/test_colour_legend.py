@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import slicer
 
-from MedFusionLib.slicer_app.scene.colour_legend import legendOf, scaleOf, uptakeColours
+from MedFusionLib.slicer_app.scene.colour_legend import (
+    legendOf,
+    renewLegends,
+    scaleOf,
+    uptakeColours,
+)
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, fusedNodeFromVolume, fuseNodes
 from MedFusionLib.slices.colour import apply_colour_map
 from MedFusionLib.volumes.volume import Volume
@@ -79,6 +84,22 @@ def test_a_slicer_without_legends_shows_the_fused_node_all_the_same(nodes, monke
     monkeypatch.delattr(slicer, "vtkMRMLColorLegendDisplayNode")
     node, _report = fused(nodes)
     assert node.GetNumberOfDisplayNodes() == 1
+
+
+def test_the_scene_alone_may_know_what_a_legend_is(scene, nodes, monkeypatch):
+    """As in a Slicer whose module Colors does not tell Python of the class."""
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+    monkeypatch.delattr(slicer, "vtkMRMLColorLegendDisplayNode")
+    node, _report = fused(nodes)
+    assert legendOf(node).GetTitleText() == "counts"
+
+
+def test_every_legend_can_be_told_to_look_anew(scene, nodes):
+    node, _report = fused(nodes)
+    told = []
+    legendOf(node).AddObserver("ModifiedEvent", lambda *_: told.append(1))
+    renewLegends(scene)
+    assert told == [1]
 
 
 def test_the_users_nodes_keep_their_colours(nodes):

@@ -32,6 +32,8 @@ SELECTORS = (
     "transformSelector",
     "outputSelector",
     "pointerSelector",
+    "targetSelector",
+    "trajectorySelector",
 )
 DEFAULTS = {
     "referenceVolume": None,
@@ -52,8 +54,11 @@ DEFAULTS = {
     "force": False,
     "score": True,
     "outputVolume": None,
+    "otherOpacity": 0.5,
     "blendOpacity": 0.5,
     "pointerTransform": None,
+    "targetPoint": None,
+    "trajectoryLine": None,
     "inputsWereDeleted": False,
 }
 
@@ -149,7 +154,9 @@ class Fixture:
         sliceNode.SetOrientation("Axial")
         sliceNode.SetSliceOffset(5.0)
         sliceNode.SetMappedInLayout(1)
-        compositeNode = self.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+        compositeNode = slicer.vtkMRMLSliceCompositeNode()
+        compositeNode.SetLayoutName("Red")
+        self.scene.AddNode(compositeNode)
         slicer.app.views = loadStandIns().SliceViews(sliceNode, compositeNode)
         return sliceNode, compositeNode
 
@@ -236,7 +243,7 @@ def panel(repository, monkeypatch, tmp_path):
     yield Fixture(panel, ui, logic, scene, application)
     # As MedFusionWidget does when it is cleaned up.
     panel.setParameters(None)
-    panel.stop()
+    panel.end()
     for selector in selectors:
         selector.stopObserving()
     assert list(tmp_path.glob("medfusion-*")) == []

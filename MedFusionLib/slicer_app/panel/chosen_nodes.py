@@ -15,7 +15,11 @@ from MedFusionLib.slicer_app.scene.provenance import METHOD_ATTRIBUTE, isFused
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 
 INPUT_FIELDS = ("referenceVolume", "otherVolume")
-NODE_FIELDS = (*INPUT_FIELDS, "alignmentTransform", "outputVolume", "pointerTransform")
+NODE_FIELDS = (
+    *INPUT_FIELDS,
+    *("alignmentTransform", "outputVolume"),
+    *("pointerTransform", "targetPoint", "trajectoryLine"),
+)
 """Fields of the parameter node that name a node."""
 OUTPUT_CLASS = "vtkMRMLScalarVolumeNode"
 """The node type of the output's selector; color volumes are of a class below it."""

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from slicer import vtkMRMLScalarVolumeNode, vtkMRMLTransformNode
+from slicer import (
+    vtkMRMLMarkupsFiducialNode,
+    vtkMRMLMarkupsLineNode,
+    vtkMRMLScalarVolumeNode,
+    vtkMRMLTransformNode,
+)
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from MedFusionLib.methods import DEFAULT_METHOD, method_names
@@ -23,9 +28,10 @@ class MedFusionParameterNode:
     method, device, plane, colour, precision, batchSize - how it is fused; batchSize 0 is automatic.
     allowNonfinite, force, score - see MedFusionLib.fusion.fuse; score measures the result.
     outputVolume - the fused volume, updated in place.
-    blendOpacity - of the fused volume over the reference.
+    otherOpacity, blendOpacity - of the other and of the fused volume as layers of a blend.
     inputsWereDeleted - after that, nobody but the user chooses volumes.
     pointerTransform - the pointer that the slice views follow.
+    targetPoint, trajectoryLine - where the pointer is to go; told beside its tip.
     """
 
     referenceVolume: vtkMRMLScalarVolumeNode
@@ -46,6 +52,9 @@ class MedFusionParameterNode:
     force: bool = False
     score: bool = True
     outputVolume: vtkMRMLScalarVolumeNode
+    otherOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     blendOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     pointerTransform: vtkMRMLTransformNode
+    targetPoint: vtkMRMLMarkupsFiducialNode
+    trajectoryLine: vtkMRMLMarkupsLineNode
     inputsWereDeleted: bool = False

@@ -2,59 +2,60 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
+from enum import Enum
 
 import slicer
 
-from MedFusionLib.slicer_app.panel.texts import (
-    distanceText,
-    notFollowedText,
-    pointerDeletedText,
-)
+from MedFusionLib.slicer_app.panel.blending import BlendSection
+from MedFusionLib.slicer_app.panel.navigation import NavigationSection
+from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.scene.provenance import sourcesOf
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
 from MedFusionLib.slicer_app.views.aligned_other import AlignedOther
-from MedFusionLib.slicer_app.views.navigation import (
-    PointerFollower,
-    ResliceDrive,
-    resliceDriverLogic,
-)
+from MedFusionLib.slicer_app.views.corner_texts import CornerTexts
+from MedFusionLib.slicer_app.views.views_before import ViewsBefore
 from MedFusionLib.slicer_app.views.volume_rendering import VolumeIn3D, volumeRenderingLogic
 
 
-class ViewSection:
-    """Connects the view buttons and lets the slice views follow a pointer."""
+class Mode(Enum):
+    """What the views are used for. Whoever leaves the last one gets them back as they were."""
 
-    def __init__(self, ui, shownNode: Callable) -> None:
+    COMPARE = "compare"
+    BLEND = "blend"
+    NAVIGATE = "navigate"
+
+
+class ViewSection:
+    """Connects the view buttons: each begins a way of viewing, and pressed again ends it.
+
+    ``shownNode()`` is the fused volume in view, or None; ``makeRequest()`` describes the fusion
+    that is chosen.
+    """
+
+    def __init__(self, ui, shownNode: Callable, makeRequest: Callable[[], FusionRequest]) -> None:
         self.ui = ui
         self._shownNode = shownNode
         self._parameters = None
-        self._blending = False
+        self._mode: Mode | None = None
+        self._before: ViewsBefore | None = None
+        self._wasFollowing = False
         self._reveal = view_layouts.LayerReveal()
         self._volumeIn3D = VolumeIn3D()
         self._alignedOther = AlignedOther()
-        self._follower = PointerFollower(onMoved=self._onPointerMoved)
-        self._drive = ResliceDrive()
-        self._showWhatIsInstalled()
-        ui.distanceLabel.text = notFollowedText()
-        self._connect()
-
-    def _showWhatIsInstalled(self) -> None:
-        ui = self.ui
-        ui.resliceDriverCheckBox.enabled = resliceDriverLogic() is not None
+        self._cornerTexts = CornerTexts()
+        self.blending = BlendSection(ui, shownNode, makeRequest)
+        self.navigation = NavigationSection(ui, shownNode, self._cornerTexts.warn)
         ui.volumeIn3DCheckBox.enabled = volumeRenderingLogic() is not None
+        self._connect()
 
     def _connect(self) -> None:
         ui = self.ui
         ui.compareButton.connect("clicked()", self.onCompareButton)
         ui.blendButton.connect("clicked()", self.onBlendButton)
         ui.navigateButton.connect("clicked()", self.onNavigateButton)
-        ui.blendOpacitySlider.connect("valueChanged(double)", self.onBlendOpacity)
         ui.layerRevealCheckBox.connect("toggled(bool)", self.onLayerReveal)
-        ui.followPointerCheckBox.connect("toggled(bool)", self.onFollowPointer)
-        ui.resliceDriverCheckBox.connect("toggled(bool)", self.onFollowPointer)
         ui.slicesIn3DCheckBox.connect("toggled(bool)", self.onSlicesIn3D)
         ui.volumeIn3DCheckBox.connect("toggled(bool)", self.onVolumeIn3D)
 
@@ -63,34 +64,49 @@ class ViewSection:
         if parameters is None:
             self.stop()
         self._parameters = parameters
+        for section in (self.blending, self.navigation):
+            section.setParameters(parameters)
+        if parameters is not None:
+            self._cornerTexts.start(slicer.mrmlScene)
+
+    @property
+    def mode(self) -> Mode | None:
+        """What the views are used for now; None as long as they are Slicer's own."""
+        return self._mode
 
     def refresh(self) -> None:
-        """Enable what can be done with the chosen nodes."""
-        ui, pointer = self.ui, self._parameters.pointerTransform
-        reference, other, fused = self.shownNodes()
-        ui.navigateButton.enabled = fused is not None
-        for button, needed, toolTip in (
-            (ui.blendButton, (reference,), _("The fused volume over the reference")),
-            (
-                ui.compareButton,
-                (reference, other),
-                _("Reference, other and fused volume side by side, linked"),
-            ),
-        ):
-            button.enabled = fused is not None and None not in needed
-            isDeleted = fused is not None and None in needed
-            button.toolTip = (
-                _("A volume that the shown one was made from was deleted.")
-                if isDeleted
-                else toolTip
-            )
-        ui.layerRevealCheckBox.enabled = (
-            ui.blendButton.enabled and view_layouts.compareVolumesModule() is not None
+        """Enable what can be done with the chosen nodes; leave what cannot be shown any more."""
+        missing = {mode: self._whatIsMissing(mode) for mode in Mode}
+        if self._mode is not None and missing[self._mode] is not None:
+            self.leave()
+        for mode, button in self._buttons().items():
+            button.enabled = missing[mode] is None
+            button.toolTip = missing[mode] or toolTips()[mode]
+            button.checked = mode is self._mode
+        self.ui.layerRevealCheckBox.enabled = (
+            self.ui.blendButton.enabled and view_layouts.compareVolumesModule() is not None
         )
-        ui.followPointerCheckBox.enabled = pointer is not None
-        self.onVolumeIn3D(ui.volumeIn3DCheckBox.checked)
-        if self._follower.pointerNode is not None and self._follower.pointerNode is not pointer:
-            self.onFollowPointer()
+        self.onVolumeIn3D(self.ui.volumeIn3DCheckBox.checked)
+        self.blending.refresh()
+        self.navigation.refresh()
+
+    def _buttons(self) -> dict:
+        ui = self.ui
+        return {
+            Mode.COMPARE: ui.compareButton,
+            Mode.BLEND: ui.blendButton,
+            Mode.NAVIGATE: ui.navigateButton,
+        }
+
+    def _whatIsMissing(self, mode: Mode) -> str | None:
+        if mode is Mode.BLEND:
+            return self.blending.whatIsMissing()
+        reference, other, fused = self.shownNodes()
+        if fused is None:
+            return _("Fuse two volumes first.")
+        if mode is Mode.COMPARE and None in (reference, other):
+            return _("A volume that the shown one was made from was deleted.")
+        return None
 
     def shownNodes(self) -> tuple:
         """Reference and other of the shown fused volume, as its provenance names them, and itself.
@@ -101,40 +117,76 @@ class ViewSection:
         return (None, None, None) if fused is None else (*sourcesOf(fused), fused)
 
     def onFused(self, fusedNode) -> None:
-        """A new result: show it where the views show neither it nor a blend with it."""
-        if not self._blending:
-            view_layouts.showNavigate(fusedNode)
+        """A new result: show it in the way that is chosen, else where the views are."""
+        if self._mode is None:
+            view_layouts.showLayers([(fusedNode, 1.0)])
+        else:
+            self._show(self._mode)
 
     def onCompareButton(self) -> None:
         """Reference, other as aligned, and fused volume side by side."""
-        self._blending = False
-        labels = (_("Ref"), _("Oth"), _("Fus"))
-        reference, _other, fused = self.shownNodes()
-        nodes = (reference, self._alignedOther.nodeFor(fused), fused)
-        view_layouts.showCompare(nodes, labels, onShown=self._followInShownViews)
+        self._toggle(Mode.COMPARE)
 
     def onBlendButton(self) -> None:
-        """The fused volume over the reference."""
-        reference, _other, fused = self.shownNodes()
-        self._blending = True
-        view_layouts.showBlend(reference, fused, self._parameters.blendOpacity)
-        self._followInShownViews()
+        """Reference and other over each other, under the fused volume where there is one."""
+        self._toggle(Mode.BLEND)
 
     def onNavigateButton(self) -> None:
         """The fused volume in the slice views."""
-        self._blending = False
-        view_layouts.showNavigate(self._shownNode())
-        self._followInShownViews()
+        self._toggle(Mode.NAVIGATE)
 
-    def onBlendOpacity(self, opacity: float) -> None:
-        """The slider has moved; it works on a blend only, not on the layers of others."""
-        if self._blending:
-            view_layouts.setBlendOpacity(opacity)
+    def _toggle(self, mode: Mode) -> None:
+        if mode is self._mode:
+            self.leave()
+        else:
+            self._enter(mode)
+        self.refresh()
+
+    def _enter(self, mode: Mode) -> None:
+        if self._before is None:
+            self._before = ViewsBefore()
+            self._wasFollowing = self.navigation.following
+        elif self._mode is Mode.COMPARE:
+            self._before.giveBackLayout()
+        if self._mode is Mode.BLEND:
+            self._endBlend()
+        self._mode = mode
+        self._show(mode)
+
+    def _show(self, mode: Mode) -> None:
+        if mode is Mode.COMPARE:
+            reference, _other, fused = self.shownNodes()
+            nodes = (reference, self._alignedOther.nodeFor(fused), fused)
+            labels = (_("Ref"), _("Oth"), _("Fus"))
+            view_layouts.showCompare(nodes, labels, onShown=self.navigation.followShownViews)
+            return
+        if mode is Mode.BLEND:
+            with slicer.util.tryWithErrorDisplay(_("The volumes cannot be blended.")):
+                self.blending.show()
+        else:
+            view_layouts.showLayers([(self._shownNode(), 1.0)])
+        self.navigation.followShownViews()
+
+    def leave(self) -> None:
+        """Give the views back as they were before the first way of viewing."""
+        self._mode = None
+        before, self._before = self._before, None
+        if not self._wasFollowing:
+            self.navigation.leave()
+        if before is not None:
+            before.giveBack(then=self.navigation.followShownViews)
+        self._endBlend()
+        self._alignedOther.forget()
+
+    def _endBlend(self) -> None:
+        self.blending.forget()
+        self.ui.layerRevealCheckBox.checked = False
 
     def onLayerReveal(self, visible: bool) -> None:
         """Show the other layer around the mouse pointer; that takes two layers."""
-        if visible and not self._blending:
-            self.onBlendButton()
+        if visible and self._mode is not Mode.BLEND:
+            self._enter(Mode.BLEND)
+            self.refresh()
         self._reveal.setVisible(visible)
 
     def onVolumeIn3D(self, visible: bool) -> None:
@@ -145,49 +197,33 @@ class ViewSection:
         """Show the slices in the 3D view, or hide them."""
         view_layouts.showSlicesIn3D(visible)
 
-    def onFollowPointer(self, checked=None) -> None:
-        """Begin or end to follow the chosen pointer, as the check boxes say."""
-        self._release()
-        parameters, ui = self._parameters, self.ui
-        pointer = parameters.pointerTransform if parameters else None
-        if pointer is not None:
-            ui.distanceLabel.text = notFollowedText()
-        if pointer is None or not ui.followPointerCheckBox.checked:
-            return
-        sliceNodes = view_layouts.navigationSliceNodes()
-        if ui.resliceDriverCheckBox.checked:
-            self._drive.start(sliceNodes, pointer)
-        self._follower.start(pointer, sliceNodes, self._shownNode())
-
-    def onPointerDeleted(self) -> None:
-        """The pointer leaves the scene: stop, uncheck and say so, whatever else is there."""
-        wasFollowed = self.ui.followPointerCheckBox.checked
-        self._release()
-        self.ui.followPointerCheckBox.checked = False
-        if wasFollowed:
-            self.ui.distanceLabel.text = pointerDeletedText()
-            logging.warning("MedFusion: %s", pointerDeletedText())
-
-    def _followInShownViews(self) -> None:
-        """Other views may be shown than when the pointer was first followed."""
-        if self._follower.pointerNode is not None:
-            self.onFollowPointer()
-
-    def _release(self) -> None:
-        self._follower.stop()
-        self._drive.stop()
-
-    def _onPointerMoved(self, tip, distance) -> None:
-        self.ui.distanceLabel.text = distanceText(distance)
+    def onDeleted(self, names: tuple[str, ...]) -> None:
+        """Chosen nodes, by the fields that named them, leave the scene."""
+        self.navigation.onDeleted(names)
 
     def stop(self) -> None:
-        """Let go of the pointer and of the mouse."""
-        self._release()
+        """Let go of the pointer, of the mouse and of the views, which stay as they are."""
+        self.navigation.stop()
+        self.blending.forget()
         self._alignedOther.forget()
-        self._blending = False
+        self._cornerTexts.stop()
+        self._mode = self._before = None
         if slicer.mrmlScene is not None:
             self._reveal.setVisible(False)
-        ui = self.ui
-        for box in (ui.followPointerCheckBox, ui.layerRevealCheckBox, ui.volumeIn3DCheckBox):
+        for box in (self.ui.layerRevealCheckBox, self.ui.volumeIn3DCheckBox):
             box.checked = False
+        for button in self._buttons().values():
+            button.checked = False
         self._volumeIn3D.forget()
+
+
+def toolTips() -> dict[Mode, str]:
+    """What the buttons do."""
+    again = _("Pressed again, the views are as they were.")
+    return {
+        Mode.COMPARE: _("Reference, other and fused volume side by side, linked") + "\n" + again,
+        Mode.BLEND: _("Reference and other volume over each other, and the fused one on top")
+        + "\n"
+        + again,
+        Mode.NAVIGATE: _("The fused volume in the three slice views") + "\n" + again,
+    }

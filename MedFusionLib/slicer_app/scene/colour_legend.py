@@ -18,6 +18,8 @@ _MAP_ATTRIBUTE = "MedFusion.ColourMap"
 _COLOURS = 256
 _SIZE, _PLACE = (0.09, 0.4), (0.97, 0.5)
 """Share of the view that the legend takes, and where it is: upright at the right edge."""
+_FONT_SIZE = 11
+"""Slicer's own are so large that they lie over the head in a view beside three others."""
 
 
 def uptakeColours(scene, colourMap: str):
@@ -55,14 +57,29 @@ def showLegend(fusedNode, report: Mapping[str, Any]) -> None:
     A legend of an earlier fusion into the node is updated, and goes where the new colours have no
     scale. Does nothing where Slicer has no legends.
     """
-    if not hasattr(slicer, LEGEND_CLASS):
-        return
-    legend = legend_of(report) if "colour" in report else None
+    showScale(fusedNode, legend_of(report) if "colour" in report else None)
+
+
+def showScale(volumeNode, legend: Legend | None) -> None:
+    """Show a scale of colours beside a volume in the views, or none any more."""
     if legend is None:
-        _removeLegend(fusedNode)
-    else:
-        _showScale(fusedNode, legend)
-        _showBar(fusedNode, legend)
+        _removeLegend(volumeNode)
+        return
+    bar = legendOf(volumeNode) or _newBar(volumeNode.GetScene())
+    if bar is not None:
+        _showScale(volumeNode, legend)
+        _showBar(volumeNode, legend, bar)
+
+
+def renewLegends(scene) -> None:
+    """Let every legend see anew which volumes the views show.
+
+    Slicer's views do so by themselves only where a user has chosen a layer, not where code has.
+    """
+    legends = scene.GetNodesByClass(LEGEND_CLASS)
+    legends.UnRegister(None)
+    for index in range(legends.GetNumberOfItems()):
+        legends.GetItemAsObject(index).Modified()
 
 
 def legendOf(fusedNode):
@@ -99,16 +116,29 @@ def _showScale(fusedNode, legend: Legend) -> None:
     node.SetWindowLevelMinMax(legend.low, legend.high)
 
 
-def _showBar(fusedNode, legend: Legend) -> None:
-    node = legendOf(fusedNode)
-    if node is None:
-        node = slicer.vtkMRMLColorLegendDisplayNode()
+def _newBar(scene):
+    """A legend's display node; None where Slicer has no legends.
+
+    The module Colors makes the class known to the scene, and not always to Python.
+    """
+    if hasattr(slicer, LEGEND_CLASS):
+        return slicer.vtkMRMLColorLegendDisplayNode()
+    node = scene.CreateNodeByClass(LEGEND_CLASS)
+    if node is not None:
+        node.UnRegister(None)
+    return node
+
+
+def _showBar(fusedNode, legend: Legend, node) -> None:
+    if node.GetScene() is None:
         node.SetName(_("{fused} legend").format(fused=fusedNode.GetName()))
         fusedNode.GetScene().AddNode(node)
         node.SetNumberOfLabels(TICKS)
         node.SetMaxNumberOfColors(_COLOURS)
         node.SetSize(*_SIZE)
         node.SetPosition(*_PLACE)
+        node.GetTitleTextProperty().SetFontSize(_FONT_SIZE)
+        node.GetLabelTextProperty().SetFontSize(_FONT_SIZE)
         fusedNode.AddAndObserveDisplayNodeID(node.GetID())
     node.SetAndObservePrimaryDisplayNode(scaleOf(fusedNode))
     node.SetAndObserveColorNodeID(scaleOf(fusedNode).GetColorNodeID())

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import qt
 import slicer
 
+from MedFusionLib.slicer_app.views.layers import hasMoreLayers, layersOf, setLayers
 from MedFusionLib.slicer_app.views.navigation import isDriven
 
 COMPARE_LAYOUT = 7341
@@ -85,39 +86,42 @@ def _fieldOfViewAtTheZoomOf(first, other) -> tuple[float, float, float]:
     return width * otherColumns / columns, height * otherRows / rows, depth
 
 
-def showBlend(referenceNode, fusedNode, opacity: float) -> None:
-    """Fused over reference in the slice views; the views stay where they are."""
-    _setLayers(referenceNode, fusedNode)
-    setBlendOpacity(opacity)
-    _leaveCompare()
+def showLayers(layers: Sequence[tuple]) -> None:
+    """Lay volumes over each other in the slice views: (node, opacity) from the lowest up.
 
-
-def setBlendOpacity(opacity: float) -> None:
-    """Opacity of the fused layer, 0 to 1."""
+    The views stay where they are. Where Slicer has two layers only, the lowest and the topmost are
+    shown. Hidden views, whose layers cost as much, are left alone.
+    """
+    if len(layers) > 2 and not hasMoreLayers():
+        layers = [layers[0], layers[-1]]
     for compositeNode in _layerNodes():
-        compositeNode.SetForegroundOpacity(opacity)
+        setLayers(compositeNode, [(node.GetID(), opacity) for node, opacity in layers])
 
 
-def showNavigate(fusedNode) -> None:
-    """The fused volume alone in the three slice views and the 3D view."""
-    _setLayers(fusedNode, None)
-    _leaveCompare()
-
-
-def _setLayers(backgroundNode, foregroundNode) -> None:
-    """What ``slicer.util.setSliceViewerLayers`` does, but only where it is seen, and each view at
-    once: each change of a layer costs 10 ms, in a hidden view too."""
+def setOpacity(volumeNode, opacity: float) -> None:
+    """Opacity (0 to 1) of a volume that lies over others in the slice views, at once."""
     for compositeNode in _layerNodes():
-        wasModifying = compositeNode.StartModify()
-        compositeNode.SetBackgroundVolumeID(backgroundNode.GetID())
-        compositeNode.SetForegroundVolumeID(foregroundNode.GetID() if foregroundNode else None)
-        compositeNode.EndModify(wasModifying)
+        layers = layersOf(compositeNode)
+        ids = [volumeId for volumeId, _ in layers]
+        if volumeNode.GetID() in ids[1:]:
+            layers[ids.index(volumeNode.GetID(), 1)] = (volumeNode.GetID(), opacity)
+            setLayers(compositeNode, layers)
 
 
-def _leaveCompare() -> None:
-    layoutManager = slicer.app.layoutManager()
-    if layoutManager is not None and layoutManager.layout == COMPARE_LAYOUT:
-        _switchLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
+def zoomTo(width: float) -> None:
+    """Let every slice view show so many millimetres from left to right, around its middle."""
+    for sliceNode in navigationSliceNodes():
+        columns, rows, _layers = sliceNode.GetDimensions()
+        depth = sliceNode.GetFieldOfView()[2]
+        sliceNode.SetXYZOrigin(0.0, 0.0, 0.0)
+        sliceNode.SetFieldOfView(width, width * rows / max(1, columns), depth)
+
+
+def zoomToVolume() -> None:
+    """Let every slice view that nobody drives show the whole of its lowest layer."""
+    for sliceWidget in _shownSliceWidgets():
+        if not isDriven(sliceWidget.mrmlSliceNode()):
+            sliceWidget.sliceLogic().FitSliceToBackground()
 
 
 def _shownSliceWidgets() -> list:

@@ -13,6 +13,8 @@ import numpy as np
 import slicer
 import vtk
 
+from MedFusionLib.slicer_app.views.tracking import TrackingState, TrackingWatch
+
 DRIVER_ATTRIBUTE = "VolumeResliceDriver.Driver"
 """SlicerIGT writes the driving node's ID here; a view that has one must be left alone."""
 
@@ -71,16 +73,29 @@ class PointerFollower:
         follower.stop()
 
     ``onMoved`` gets the tip (RAS, mm) and its distance to the volume's border (mm, None without a
-    volume). Views that a reslice driver moves are left to it.
+    volume). Views that a reslice driver moves are left to it. While the pointer is lost, nothing
+    moves and ``onLost`` is called instead: the views keep the last place that was true.
     """
 
-    def __init__(self, onMoved: Callable[[np.ndarray, float | None], None] | None = None) -> None:
-        self._onMoved = onMoved
+    def __init__(
+        self,
+        onMoved: Callable[[np.ndarray, float | None], None] | None = None,
+        onLost: Callable[[], None] | None = None,
+    ) -> None:
+        self._onMoved, self._onLost = onMoved, onLost
         self._pointerNode = None
         self._observation: int | None = None
         self._sliceNodes: list = []
         self._volumeNode = None
         self._crosshair: _TipCrosshair | None = None
+        self._watch = TrackingWatch()
+        self.centred = False
+        """Whether the tip is held in the middle of the views, as zoomed ones need it."""
+
+    @property
+    def tracking(self) -> TrackingState | None:
+        """Whether the pointer is seen; None while none is followed."""
+        return self._watch.state() if self._pointerNode is not None else None
 
     @property
     def pointerNode(self):
@@ -93,6 +108,7 @@ class PointerFollower:
         self._pointerNode, self._volumeNode = pointerNode, volumeNode
         self._sliceNodes = list(sliceNodes)
         self._crosshair = _TipCrosshair(pointerNode.GetScene())
+        self._watch.start(pointerNode)
         self._observation = pointerNode.AddObserver(
             slicer.vtkMRMLTransformNode.TransformModifiedEvent, self._onTransformModified
         )
@@ -103,14 +119,23 @@ class PointerFollower:
         if self._pointerNode is None:
             return
         self._pointerNode.RemoveObserver(self._observation)
+        self._watch.stop()
         self._crosshair.restore()
         self._pointerNode = self._volumeNode = self._crosshair = self._observation = None
         self._sliceNodes = []
 
     def _onTransformModified(self, caller=None, event=None) -> None:
+        if not self._watch.state().isTrusted:
+            if self._onLost is not None:
+                self._onLost()
+            return
         tip = tipInWorld(self._pointerNode)
         for sliceNode in self._sliceNodes:
-            if not isDriven(sliceNode):
+            if isDriven(sliceNode):
+                continue
+            if self.centred:
+                sliceNode.JumpSliceByCentering(*tip)
+            else:
                 sliceNode.JumpSliceByOffsetting(*tip)
         self._crosshair.moveTo(tip)
         if self._onMoved is not None:

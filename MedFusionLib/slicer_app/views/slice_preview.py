@@ -19,6 +19,11 @@ from MedFusionLib.slicer_app.scene.mrml import (
     SCALAR_WINDOW_LEVEL,
     addVolumeNode,
 )
+from MedFusionLib.slicer_app.scene.provenance import (
+    METHOD_ATTRIBUTE,
+    OTHER_ROLE,
+    REFERENCE_ROLE,
+)
 from MedFusionLib.slicer_app.translation import _
 
 SECONDS_TO_FOLLOW = 1.0
@@ -192,8 +197,18 @@ class SlicePreview:
         slicer.util.updateVolumeFromArray(self._layerNode, np.array(volume.voxels))
         setNodeGeometry(self._layerNode, volume.spacing, volume.origin, volume.directions)
         self._layerNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
+        self._tellSources()
         self._compositeNode.SetForegroundVolumeID(self._layerNode.GetID())
         self._compositeNode.SetForegroundOpacity(1.0)
+
+    def _tellSources(self) -> None:
+        """A previewed slice is a fused image, too, and the views say so."""
+        self._layerNode.SetAttribute(METHOD_ATTRIBUTE, self._method)
+        for role, node in (
+            (REFERENCE_ROLE, self._request.referenceNode),
+            (OTHER_ROLE, self._request.otherNode),
+        ):
+            self._layerNode.SetNodeReferenceID(role, node.GetID())
 
     @staticmethod
     def _makeLayer(scene, volume):
