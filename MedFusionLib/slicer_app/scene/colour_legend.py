@@ -71,15 +71,17 @@ def showScale(volumeNode, legend: Legend | None) -> None:
         _showBar(volumeNode, legend, bar)
 
 
-def renewLegends(scene) -> None:
-    """Let every legend see anew which volumes the views show.
+def renewLegends(compositeNode) -> None:
+    """Let the legends see anew which volumes a slice view shows.
 
-    Slicer's views do so by themselves only where a user has chosen a layer, not where code has.
+    Slicer's views look, and make legends for a view that is newer than they are, only where a user
+    has chosen a layer, which the flags of the view's node tell; not where code has.
     """
-    legends = scene.GetNodesByClass(LEGEND_CLASS)
-    legends.UnRegister(None)
-    for index in range(legends.GetNumberOfItems()):
-        legends.GetItemAsObject(index).Modified()
+    before = compositeNode.GetInteractionFlags()
+    chosen = compositeNode.BackgroundVolumeFlag | compositeNode.ForegroundVolumeFlag
+    compositeNode.SetInteractionFlags(before | chosen)
+    compositeNode.Modified()
+    compositeNode.SetInteractionFlags(before)
 
 
 def legendOf(fusedNode):
