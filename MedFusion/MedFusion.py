@@ -46,14 +46,17 @@ class MedFusion(ScriptedLoadableModule):
             "<p>Fuses an MR volume with a CT, PET or SPECT volume of the same patient, slice by "
             "slice, into one volume on the grid of the MR. Research use only, not for "
             "diagnosis.</p>"
-            "<ol><li>Choose the two volumes under <b>Inputs</b>; the lines below say whose they "
-            "are and how they lie to each other.</li>"
+            "<ol><li>Choose the two volumes under <b>Inputs</b>, or let <b>Fuse study</b> find "
+            "them among a patient's loaded volumes; the lines below say whose they are and how "
+            "they lie to each other.</li>"
             "<li>Where they are not aligned, choose a registration or a transform as "
             "<b>Alignment</b>.</li>"
             "<li>Choose a <b>Method</b>, look at a slice with <b>Preview</b>, and press "
             "<b>Apply</b>. <b>Result</b> says what is shown and how far it can be trusted.</li>"
             "<li><b>View</b> compares and blends the volumes and follows a tracked pointer; "
-            "<b>Quality</b> shows metrics and saves a report or a DICOM series.</li></ol>"
+            "<b>Quality</b> shows metrics and saves a report or a DICOM series.</li>"
+            "<li><b>Batch</b> fuses many pairs of the DICOM database, one after the other, into a "
+            "folder.</li></ol>"
             "<p>The module Sample Data has a pair to try under MedFusion. Of Slicer's own samples, "
             "<b>CT-MR Brain</b> is a CT and MR pair of one head; register it first.</p>"
         )
@@ -90,6 +93,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         VTKObservationMixin.__init__(self)
         self.logic = None
         self.panel = None
+        self._panelHeight = None
         self._parameterNode = None
         self._parameterNodeGuiTag = None
 
@@ -97,6 +101,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Called when the user opens the module the first time."""
         ScriptedLoadableModuleWidget.setup(self)
         from MedFusionLib.slicer_app.panel.panel import Panel
+        from MedFusionLib.slicer_app.panel.panel_height import PanelHeight
 
         uiWidget = slicer.util.loadUI(self.resourcePath("UI/MedFusion.ui"))
         self.layout.addWidget(uiWidget)
@@ -104,6 +109,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedFusionLogic()
         self.panel = Panel(self.ui, self.logic)
+        self._panelHeight = PanelHeight(uiWidget)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
@@ -120,11 +126,12 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.setParameterNode(None)
         self.removeObservers()
         if self.panel is not None:
-            self.panel.stop()
+            self.panel.end()
+            self._panelHeight.stop()
 
     def onAboutToQuit(self):
         """Leave no process and no temporary file behind."""
-        self.panel.stop()
+        self.panel.end()
 
     def enter(self):
         """Called each time the user opens this module."""

@@ -57,7 +57,10 @@ def sentence_of(error: BaseException) -> str | None:
     if isinstance(error, MedFusionError) or (isinstance(error, ValueError) and _raised_here(error)):
         return str(error)
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return "Memory ran out. Close other programs, or take a smaller volume or --batch-size 1."
+        return (
+            "Memory ran out. Close other programs, or take a smaller volume or fewer slices at "
+            "once (--batch-size 1)."
+        )
     if isinstance(error, OSError):
         place = f": '{error.filename}'" if error.filename else ""
         return f"{error.strerror or last_line(error)}{place}."

@@ -39,6 +39,8 @@ RIDGE = 2e-5
 same, it shares the slope between them instead of giving all to either."""
 HEAD_LEVEL = 0.05
 """The head is where a source's local mean is above this share of its range."""
+_NORMALS = {"sagittal": 0, "coronal": 1, "axial": 2}
+"""Which of the patient's axes L, P and S a plane's slices follow."""
 SLAB_VOXELS = 2_000_000
 """Voxels that are worked on at once, so that memory stays small."""
 
@@ -81,9 +83,15 @@ class Hidden:
             return "Both sources are empty: there is nothing to hide."
         reference, other = (_percent(share) for share in self.shares)
         return (
-            f"{other} of the head hides more than {HIDDEN_PERCENT} % of the {self.names[1]}'s "
-            f"local contrast, {reference} that of the {self.names[0]}."
+            f"{other[:1].upper()}{other[1:]} of the head hides more than {HIDDEN_PERCENT} % of the "
+            f"{self.names[1]}'s local contrast, {reference} that of the {self.names[0]}."
         )
+
+    def areas(self, plane: str) -> dict[str, list[float]]:
+        """mm² of each slice of a plane in which more than 80 % of a source's contrast is hidden,
+        for ``reference`` and ``other``."""
+        roles = {"reference": self.of_reference, "other": self.of_other}
+        return {role: _hidden_areas(volume, plane) for role, volume in roles.items()}
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -120,12 +128,19 @@ def hidden_contrast(
     return Hidden(one, two, (_name("reference", reference), _name("other", other)), head_voxels)
 
 
+def _hidden_areas(volume: Volume, plane: str) -> list[float]:
+    stack = slice_stack(volume.voxels, volume.direction_matrix, plane)
+    counts = np.count_nonzero(stack > HIDDEN_PERCENT, axis=(1, 2))
+    between = volume.spacing[nearest_axes(volume.direction_matrix)[_NORMALS[plane]]]
+    return [float(count) for count in counts * (math.prod(volume.spacing) / between)]
+
+
 def _name(role: str, volume: Volume) -> str:
     return f"{role} volume" if volume.modality == "unknown" else volume.modality
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.0f} %" if share >= 0.005 or not share else "Less than 1 %"
+    return f"{100 * share:.0f} %" if share >= 0.005 or not share else "less than 1 %"
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from MedFusionLib.volumes.dicom_derived import Sources, read_sources
 from MedFusionLib.volumes.dicom_export import refuse_unfit_voxels, write_series
 from MedFusionLib.volumes.dicom_grid import refuse_elsewhere, right_handed, with_square_pixels
 from MedFusionLib.volumes.dicom_registration import spatial_registration
+from MedFusionLib.volumes.dicom_series import KEPT_KEYWORDS
 from MedFusionLib.volumes.files import read_volume, refuse_sheared, refuse_unlike
 from MedFusionLib.volumes.identity import differing_fields
 from MedFusionLib.volumes.volume import Volume
@@ -83,6 +84,7 @@ def export_for_navigation(
     _refuse_untold_transform(report)
     sources = read_sources(reference_metadata, other_metadata)
     _refuse_without_reference(sources)
+    refuse_two_people(_written_identity(sources.references), _written_identity(sources.others))
     refuse_elsewhere(volume.affine_lps, volume.grid_shape, sources.references, "fused")
     if other_place is not None:
         refuse_elsewhere(other_place.affine, other_place.shape, sources.others, "other")
@@ -103,6 +105,13 @@ def refuse_two_people(one: Mapping[str, str], two: Mapping[str, str]) -> None:
             f"The two volumes name different patients ({', '.join(differing)} differ), so nothing "
             "is written for a navigation system. Choose volumes of one patient."
         )
+
+
+def _written_identity(headers: Sequence[Dataset]) -> dict[str, str]:
+    """Whom the images themselves show, whatever a scene knows of it."""
+    if not headers:
+        return {}
+    return {name: str(headers[0].get(tag) or "") for tag, name in KEPT_KEYWORDS.items()}
 
 
 def refuse_no_dicom(reference_metadata: Mapping[str, str]) -> None:

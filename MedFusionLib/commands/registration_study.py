@@ -30,9 +30,9 @@ def registration_study_command(
     from MedFusionLib.evaluation.registration_study import (
         read_pairs,
         run_pair,
-        summary,
         write_rows,
     )
+    from MedFusionLib.evaluation.registration_tables import summary
     from MedFusionLib.outputs import refuse_unwritable_folder
 
     refuse_unwritable_folder(output.parent)

@@ -12,14 +12,16 @@ from dataclasses import replace
 import numpy as np
 import SimpleITK
 from scipy import ndimage
+from scipy.optimize import brentq
 
 from MedFusionLib.registration.images import head_mask, on_grid
 from MedFusionLib.registration.overlap import resample
-from MedFusionLib.registration.transforms import matrix_of
+from MedFusionLib.registration.transforms import displacements, matrix_of
 from MedFusionLib.volumes.volume import Volume, to_image
 
 LARGEST_DEGREES = 25.0
 LARGEST_MM = 40.0
+MOST_DEGREES = 90.0
 MARGIN = 1.3
 CUT_SHARE = 0.25
 NOISE_SHARE = 0.1
@@ -39,6 +41,30 @@ def made_transform(centre: tuple[float, float, float], seed: int) -> SimpleITK.T
     turn.SetRotation(axis.tolist(), float(np.radians(degrees)))
     turn.SetTranslation((length * way).tolist())
     return turn
+
+
+def made_transform_by(
+    millimetres: float, centre: tuple[float, float, float], points: np.ndarray, seed: int
+) -> SimpleITK.Transform:
+    """Rigid transform about a centre that moves the points (N, 3) by so much on average.
+
+    A degree for every millimetre, about and along random axes, as much of both as it takes.
+    """
+    random = np.random.default_rng(seed)
+    axis, way = (one / np.linalg.norm(one) for one in random.normal(size=(2, 3)))
+    identity = SimpleITK.Transform(3, SimpleITK.sitkIdentity)
+
+    def moved_by(amount: float) -> SimpleITK.Transform:
+        turn = SimpleITK.VersorRigid3DTransform()
+        turn.SetCenter(centre)
+        turn.SetRotation(axis.tolist(), float(np.radians(amount)))
+        turn.SetTranslation((amount * way).tolist())
+        return turn
+
+    def excess(amount: float) -> float:
+        return float(displacements(moved_by(amount), identity, points).mean()) - millimetres
+
+    return moved_by(brentq(excess, 0.0, MOST_DEGREES) if millimetres > 0 else 0.0)
 
 
 def filed_elsewhere(volume: Volume, transform: SimpleITK.Transform) -> Volume:

@@ -3,10 +3,11 @@
     medfusion registration-study PAIRS.csv --volumes FOLDER -o rows.csv
 
 The other volume of each right pair is moved by made transforms, in turn by its header alone and
-resampled as if scanned there, and then once with each change of ``registration_changes``. Wrong
-pairs, of two heads or of a head and something else, are registered as they are and moved. The
-target error is the mean distance between where the found and the true transform put the corners
-and the centre of the reference head's bounding box.
+resampled as if scanned there, and then once with each change of ``registration_changes``; the quick
+check is asked besides at set distances from the true place, up to 40 mm. Wrong pairs, of two heads
+or of a head and something else, are moved and registered. The target error is the mean distance
+between where the found and the true transform put the corners and the centre of the reference
+head's bounding box. Limits are to be chosen on one part of the pairs and reported on the other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import SimpleITK
@@ -27,9 +27,10 @@ from MedFusionLib.evaluation.registration_changes import (
     FLIPPED,
     filed_elsewhere,
     made_transform,
+    made_transform_by,
     scanned_elsewhere,
 )
-from MedFusionLib.evaluation.registration_engines import ENGINES
+from MedFusionLib.evaluation.registration_engines import ENGINES, Registered
 from MedFusionLib.registration.images import box_points, see_head, voxel_diagonal
 from MedFusionLib.registration.overlap import read_transform
 from MedFusionLib.registration.quick_check import quick_check
@@ -38,16 +39,22 @@ from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import Volume
 
 RIGHT, WRONG = "right", "wrong"
+FILED, SCANNED = "filed", "scanned"
 PASS = "pass"
-COLUMNS = ("relation", "reference", "modality_a", "other", "modality_b", "transform")
+CHECK_ENGINE = "quick check"
+CHECKED_DIAGONALS = (0.0, 0.5, 0.9, 1.5, 2.1, 3.0)
+CHECKED_MM = (15.0, 40.0)
+COLUMNS = ("part", "relation", "reference", "modality_a", "other", "modality_b", "transform")
 
 
 @dataclass(frozen=True)
 class StudyPair:
     """Two volumes, whether they show one head (right) or not (wrong), and the transform from
-    reference to other space (LPS, mm) that is right."""
+    reference to other space (LPS, mm) that is right. ``part``: the part of the list for which
+    limits are chosen, or that on which they are reported."""
 
     name: str
+    part: str
     relation: str
     reference: Volume
     other: Volume
@@ -59,10 +66,12 @@ class Row:
     """One registration and what became of it; lengths in mm, NaN where there is no truth.
 
     ``error``: mean target error over nine points; ``misplaced``: the same before.
-    ``check``: the quick check's verdict on the positions before.
+    ``check``: the quick check's verdict on the positions before. Rows of the engine "quick check"
+    hold no registration, but the check alone.
     """
 
     pair: str
+    part: str
     relation: str
     change: str
     seed: int
@@ -79,8 +88,9 @@ class Row:
 def read_pairs(path: Path, folders: Sequence[Path]) -> Iterator[StudyPair]:
     """Pairs of a CSV list whose files lie in one of the folders; the others are left out.
 
-    Columns: relation (right, wrong), reference, modality_a, other, modality_b, transform (a file,
-    or empty where one space is shared). Raises ``InputError`` for a list without these columns.
+    Columns: part, relation (right, wrong), reference, modality_a, other, modality_b, transform (a
+    file, or empty where one space is shared). Raises ``InputError`` for a list without these
+    columns.
     """
     with path.open(newline="", encoding="utf-8") as file:
         table = csv.DictReader(file)
@@ -94,6 +104,7 @@ def read_pairs(path: Path, folders: Sequence[Path]) -> Iterator[StudyPair]:
         true = _find(line["transform"], folders) if line["transform"] else None
         yield StudyPair(
             f"{line['reference'].split('.')[0]}–{line['other'].split('.')[0]}",
+            line["part"],
             line["relation"],
             read_volume(one, line["modality_a"]),
             read_volume(two, line["modality_b"]),
@@ -108,34 +119,101 @@ def _find(name: str, folders: Sequence[Path]) -> Path | None:
 
 
 def run_pair(pair: StudyPair, seeds: range, changes: bool, engines: Sequence[str]) -> Iterator[Row]:
-    """A row per engine for each displacement, and, with ``changes``, for each change."""
+    """A row per engine for each displacement, and, with ``changes``, for each change; then those
+    of the quick check."""
     head = see_head(pair.reference, "reference")
     points = box_points(head.mask)
     for seed, change, other, moved in _cases(pair, head.centre, seeds, changes):
-        true = from_matrix(matrix_of(moved) @ matrix_of(pair.true), "rigid", head.centre)
-        identity = SimpleITK.Transform(3, SimpleITK.sitkIdentity)
-        has_truth = pair.relation == RIGHT and change != FLIPPED
+        case = _Case(pair, change, seed, other, _after(moved, pair.true, head.centre), points)
         for engine in engines:
-            began = time.perf_counter()
-            found = _registered(engine, pair.reference, other, seed)
-            seconds = time.perf_counter() - began
-            error = np.nan if found is None else displacements(found[0], true, points).mean()
-            yield Row(
-                pair=pair.name,
-                relation=FLIPPED if change == FLIPPED else pair.relation,
-                change=change,
-                seed=seed,
-                engine=engine,
-                misplaced=float(displacements(identity, true, points).mean())
-                if has_truth
-                else np.nan,
-                error=float(error) if has_truth else np.nan,
-                diagonal=max(map(voxel_diagonal, (pair.reference, other))),
-                verdict="refused" if found is None else found.verdict,
-                residual=np.nan if found is None else found.residual,
-                check=quick_check(pair.reference, other).verdict if engine == engines[0] else "",
-                seconds=seconds,
-            )
+            yield case.registered_by(engine)
+        if change not in (FILED, SCANNED):
+            yield case.checked()
+    for length in _checked_lengths(pair):
+        moved = made_transform_by(length, head.centre, points, seeds.start)
+        there = from_matrix(
+            matrix_of(moved) @ np.linalg.inv(matrix_of(pair.true)), "rigid", head.centre
+        )
+        other = filed_elsewhere(pair.other, there)
+        yield _Case(pair, f"{length:.1f} mm", seeds.start, other, moved, points).checked()
+
+
+def _after(
+    moved: SimpleITK.Transform, true: SimpleITK.Transform, centre: tuple[float, float, float]
+) -> SimpleITK.Transform:
+    """From the reference to the other volume after its head was moved."""
+    return from_matrix(matrix_of(moved) @ matrix_of(true), "rigid", centre)
+
+
+def _checked_lengths(pair: StudyPair) -> list[float]:
+    """In mm; a wrong pair is as wrong at one distance as at another, so two are enough."""
+    if pair.relation == WRONG:
+        return [0.0, CHECKED_MM[0]]
+    diagonal = max(map(voxel_diagonal, (pair.reference, pair.other)))
+    return [*(share * diagonal for share in CHECKED_DIAGONALS), *CHECKED_MM]
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One displaced or changed pair and what is done with it."""
+
+    pair: StudyPair
+    change: str
+    seed: int
+    other: Volume
+    true: SimpleITK.Transform
+    points: np.ndarray
+
+    def registered_by(self, engine: str) -> Row:
+        began = time.perf_counter()
+        found = _registered(engine, self.pair.reference, self.other, self.seed)
+        seconds = time.perf_counter() - began
+        if found is None:
+            return self._row(engine, verdict="refused", seconds=seconds)
+        return self._row(
+            engine,
+            error=self._distance(found.transform),
+            verdict=found.verdict,
+            residual=found.residual,
+            seconds=seconds,
+        )
+
+    def checked(self) -> Row:
+        began = time.perf_counter()
+        check = quick_check(self.pair.reference, self.other).verdict
+        return self._row(CHECK_ENGINE, check=check, seconds=time.perf_counter() - began)
+
+    def _distance(self, transform: SimpleITK.Transform) -> float:
+        """Mean target error; NaN where no transform is right."""
+        has_truth = self.pair.relation == RIGHT and self.change != FLIPPED
+        return (
+            float(displacements(transform, self.true, self.points).mean()) if has_truth else np.nan
+        )
+
+    def _row(
+        self,
+        engine: str,
+        error: float = np.nan,
+        verdict: str = "",
+        residual: float = np.nan,
+        check: str = "",
+        seconds: float = np.nan,
+    ) -> Row:
+        return Row(
+            pair=self.pair.name,
+            part=self.pair.part,
+            relation=FLIPPED if self.change == FLIPPED else self.pair.relation,
+            change=self.change,
+            seed=self.seed,
+            engine=engine,
+            misplaced=self._distance(SimpleITK.Transform(3, SimpleITK.sitkIdentity)),
+            error=error,
+            diagonal=max(map(voxel_diagonal, (self.pair.reference, self.other))),
+            verdict=verdict,
+            residual=residual,
+            check=check,
+            seconds=seconds,
+        )
 
 
 def _cases(
@@ -145,65 +223,19 @@ def _cases(
     for seed in seeds:
         moved = made_transform(centre, seed)
         if seed % 2 == 0:
-            yield seed, "filed", filed_elsewhere(pair.other, moved), moved
+            yield seed, FILED, filed_elsewhere(pair.other, moved), moved
         else:
-            yield seed, "scanned", scanned_elsewhere(pair.other, moved), moved
+            yield seed, SCANNED, scanned_elsewhere(pair.other, moved), moved
     for name, change in CHANGES.items() if changes and pair.relation == RIGHT else ():
         moved = made_transform(centre, seeds.start)
         yield seeds.start, name, filed_elsewhere(change(pair.other, seeds.start), moved), moved
 
 
-def _registered(engine: str, reference: Volume, other: Volume, seed: int) -> Any:
+def _registered(engine: str, reference: Volume, other: Volume, seed: int) -> Registered | None:
     try:
         return ENGINES[engine](reference, other, seed)
     except RegistrationError:
         return None
-
-
-def summary(rows: Sequence[Row]) -> str:
-    """Markdown table, a line per pair, relation and engine."""
-    lines = [
-        "| pair | engine | runs | median error | 95th percentile | diagonal | within a diagonal "
-        "| pass | quick check right | median time |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for key in dict.fromkeys((row.pair, row.relation, row.engine) for row in rows):
-        group = [row for row in rows if (row.pair, row.relation, row.engine) == key]
-        lines.append(_line(key, group))
-    return "\n".join(lines) + "\n"
-
-
-def _line(key: tuple[str, str, str], group: Sequence[Row]) -> str:
-    name, relation, engine = key
-    errors = np.array([row.error for row in group])
-    known = errors[np.isfinite(errors)]
-    within = sum(row.error <= row.diagonal for row in group)
-    passed = sum(row.verdict == PASS for row in group)
-    checks = [check_is_right(row) for row in group if row.check]
-    middle, far = (f"{np.percentile(known, q):.2f} mm" if known.size else "–" for q in (50, 95))
-    return (
-        f"| {name} ({relation}) | {engine} | {len(group)} | {middle} | {far} "
-        f"| {np.median([row.diagonal for row in group]):.2f} mm "
-        f"| {f'{within} of {len(group)}' if known.size else '–'} "
-        f"| {f'{passed} of {len(group)}' if any(row.verdict for row in group) else '–'} "
-        f"| {f'{sum(checks)} of {len(checks)}' if checks else '–'} "
-        f"| {np.median([row.seconds for row in group]):.1f} s |"
-    )
-
-
-def check_is_right(row: Row) -> bool:
-    """Whether the quick check told the truth.
-
-    Up to one diagonal they lie on each other, beyond two they are shifted; between, both are
-    right. Volumes of two heads, or a flipped one, must not be said to lie on each other.
-    """
-    if not np.isfinite(row.misplaced):
-        return row.check != "lie on each other"
-    if row.misplaced <= row.diagonal:
-        return row.check == "lie on each other"
-    if row.misplaced > 2 * row.diagonal:
-        return row.check == "shifted"
-    return row.check != "cannot tell"
 
 
 def write_rows(rows: Iterator[Row], path: Path) -> list[Row]:

@@ -15,7 +15,7 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import InputError, RegistrationError
-from MedFusionLib.registration.images import Head, see_head
+from MedFusionLib.registration.images import SKIN_MM, Head, see_head
 from MedFusionLib.registration.measures import mutual_information
 from MedFusionLib.volumes.volume import Volume
 
@@ -27,6 +27,8 @@ LEAST_JACOBIAN = 0.1
 """Share of its size below which no tissue may be squeezed; at 0 space would fold."""
 SMOOTHING_MM = 4.0
 SMOOTHED_AT_MOST = 6
+SAME_OUTLINE = 0.85
+"""Overlap (Dice) of two heads from which on their outlines are taken for the same."""
 LARGE_MM = 15.0
 """Larger than what EPI distortion and brain shift commonly reach."""
 
@@ -105,7 +107,7 @@ def deform(reference: Volume, other: Volume, rigid: SimpleITK.Transform) -> Defo
     refuse_missing_engine()
     fixed, moving = see_head(reference, "reference"), see_head(other, "other")
     grid = _grid_around(fixed)
-    one, two = _on(grid, fixed, IDENTITY), _on(grid, moving, rigid)
+    one, two = _where_both_are((fixed, moving), (IDENTITY, rigid), grid)
     field, jacobian = _without_folds(_faded(_displacements(one, two), grid), grid)
     before = mutual_information(fixed, moving, rigid)
     bent = SimpleITK.CompositeTransform(
@@ -135,13 +137,45 @@ def _grid_around(head: Head) -> SimpleITK.Image:
     return grid
 
 
-def _on(grid: SimpleITK.Image, head: Head, transform: SimpleITK.Transform) -> SimpleITK.Image:
-    """The head and 10 mm around it on the grid; beyond, where only noise is, one dark value."""
-    image = head.level(VOXEL_MM)
+def _where_both_are(
+    heads: tuple[Head, Head],
+    transforms: tuple[SimpleITK.Transform, SimpleITK.Transform],
+    grid: SimpleITK.Image,
+) -> list[SimpleITK.Image]:
+    """Both heads on the grid, each one dark value where either has nothing.
+
+    What one volume alone shows, a scalp or a neck, would be pulled to whatever the other has
+    there. So the outline, which needs the air around it, is looked at only where both have it.
+    """
+    masks = [
+        SimpleITK.Resample(head.mask, grid, transform, SimpleITK.sitkNearestNeighbor, 0)
+        for head, transform in zip(heads, transforms, strict=True)
+    ]
+    if _likeness(*masks) >= SAME_OUTLINE:
+        radius = [round(SKIN_MM / VOXEL_MM)] * 3
+        masks = [SimpleITK.BinaryDilate(mask, radius) for mask in masks]
+    shared = SimpleITK.And(*masks)
+    return [
+        _masked(head.level(VOXEL_MM), transform, grid, shared)
+        for head, transform in zip(heads, transforms, strict=True)
+    ]
+
+
+def _likeness(one: SimpleITK.Image, two: SimpleITK.Image) -> float:
+    """Dice, Ecology 26:297–302, 1945: twice the shared part over the sum of both."""
+    first, second = (SimpleITK.GetArrayViewFromImage(mask) > 0 for mask in (one, two))
+    return float(2 * (first & second).sum() / max(1, first.sum() + second.sum()))
+
+
+def _masked(
+    image: SimpleITK.Image,
+    transform: SimpleITK.Transform,
+    grid: SimpleITK.Image,
+    mask: SimpleITK.Image,
+) -> SimpleITK.Image:
     dark = float(SimpleITK.GetArrayViewFromImage(image).min())
     there = SimpleITK.Resample(image, grid, transform, SimpleITK.sitkLinear, dark)
-    skin = SimpleITK.Resample(head.skin, grid, transform, SimpleITK.sitkNearestNeighbor, 0)
-    return SimpleITK.Mask(there, skin, dark)
+    return SimpleITK.Mask(there, mask, dark)
 
 
 def _displacements(one: SimpleITK.Image, two: SimpleITK.Image) -> np.ndarray:

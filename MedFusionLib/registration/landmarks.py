@@ -16,11 +16,13 @@ import numpy as np
 import SimpleITK
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.registration.transforms import moved, with_freedom
+from MedFusionLib.registration.transforms import with_freedom
 
 LEAST_POINTS = 3
 LEAST_WIDTH_MM = 5.0
 """Points on a line leave the turn about it open; so far they must reach from every line."""
+LARGEST_MISFIT_MM = 20.0
+"""Far more than a careless hand misses; two points with swapped labels leave more."""
 
 RAS_NAMES = ("RAS", "0")
 LPS_NAMES = ("LPS", "1")
@@ -49,6 +51,7 @@ class Landmarks:
             )
         for points in (self.reference, self.other):
             _refuse_a_line(points)
+        self._refuse_a_bad_fit()
 
     def rigid(self) -> SimpleITK.Transform:
         """The rigid transform from reference to other space with the least squared distance."""
@@ -61,9 +64,20 @@ class Landmarks:
     def distances(self, transform: SimpleITK.Transform) -> np.ndarray:
         """(N,) distances in mm between the reference's points, taken to other space, and theirs.
 
-        Each holds the errors of placing both points as well as that of the transform.
+        Each holds the errors of placing both points as well as that of the transform, which may
+        bend space.
         """
-        return np.linalg.norm(moved(transform, self.reference) - self.other, axis=1)
+        there = [transform.TransformPoint(point) for point in self.reference.tolist()]
+        return np.linalg.norm(np.array(there) - self.other, axis=1)
+
+    def _refuse_a_bad_fit(self) -> None:
+        left = float(self.distances(self.rigid()).mean())
+        if left > LARGEST_MISFIT_MM:
+            raise InputError(
+                "The landmarks do not fit each other: wherever the head is laid, they stay "
+                f"{left:.0f} mm apart on average. Check that each lies on the same spot in both "
+                "volumes, and their labels."
+            )
 
     def to_report(self, transform: SimpleITK.Transform) -> dict[str, Any]:
         """Plain JSON values: mean and largest distance in mm, and each by its label."""

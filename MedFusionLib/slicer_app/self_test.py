@@ -18,11 +18,12 @@ from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.icons import SLICER_ICONS
 from MedFusionLib.slicer_app.panel.panel import SELECTORS
+from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE
 from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
 from MedFusionLib.slicer_app.views.layers import layersOf
 
 FASTEST = "average"
-SECONDS_TO_WAIT = 40.0
+SECONDS_TO_WAIT = 120.0
 
 
 def wholeWay(case, logic) -> None:
@@ -258,13 +259,19 @@ def navigationIsToldAndLeft(case, logic) -> None:
 
 
 def resultComesBeforeItsMeasures(case, logic) -> None:
-    """The fused volume is shown at once; some of its slices are measured afterwards."""
+    """The fused volume is shown at once; some of its slices are measured afterwards, and what is
+    hidden is laid over it when it is asked for."""
     widget, parameters, _bystander = _chosenPair()
     _apply(case, widget)
     case.assertIn(parameters.outputVolume.GetName(), widget.ui.resultLabel.text)
     case.assertFalse(widget.ui.showPlotButton.enabled)
     _wait(case, lambda: widget.ui.showPlotButton.enabled)
     case.assertIn("Measured on", widget.ui.qualityLabel.text)
+    widget.ui.showHiddenButton.click()
+    _wait(case, lambda: parameters.outputVolume.GetNodeReference(HIDDEN_ROLE) is not None)
+    view = slicer.app.layoutManager().sliceWidget("Red").mrmlSliceCompositeNode()
+    shown = parameters.outputVolume.GetNodeReferenceID(HIDDEN_ROLE)
+    case.assertEqual(view.GetForegroundVolumeID(), shown)
 
 
 def headsApartAreTold(case, logic) -> None:
@@ -296,7 +303,27 @@ def whatCannotBeFusedIsSaid(case, logic) -> None:
     case.assertIn("no voxels", widget.ui.warningsLabel.text)
 
 
+def aStudyIsHung(case, logic) -> None:
+    """Fuse study finds the pair of one patient, and never one of two patients."""
+    widget, parameters, bystander = _chosenPair()
+    pair = (parameters.referenceVolume, parameters.otherVolume)
+    parameters.referenceVolume = parameters.otherVolume = None
+    _assign("A1", *pair)
+    _assign("B2", bystander)
+    widget.ui.studyButton.click()
+    case.assertIsNone(parameters.referenceVolume)
+    ofOne, ofTwo = widget.panel.study._menu.actions()
+    widget.panel.study._menu.close()
+    ofTwo.trigger()
+    case.assertIsNone(parameters.otherVolume)
+    case.assertIn("Nothing was chosen", widget.ui.studyLabel.text)
+    ofOne.trigger()
+    case.assertEqual((parameters.referenceVolume, parameters.otherVolume), pair)
+    case.assertIn("Chosen", widget.ui.studyLabel.text)
+
+
 TESTS = (
+    aStudyIsHung,
     deletedNodesLeaveNothingChosen,
     anotherInputMakesANewVolume,
     deletedPointerStopsNavigation,
@@ -327,6 +354,16 @@ def _chosenPair():
     parameters.referenceVolume, parameters.otherVolume = referenceNode, otherNode
     parameters.method, parameters.device = FASTEST, "cpu"
     return widget, parameters, bystander
+
+
+def _assign(patientId, *nodes) -> None:
+    """Put volumes under a patient of the subject hierarchy."""
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(slicer.mrmlScene)
+    subject = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), patientId)
+    attribute = slicer.vtkMRMLSubjectHierarchyConstants.GetDICOMPatientIDAttributeName()
+    hierarchy.SetItemAttribute(subject, attribute, patientId)
+    for node in nodes:
+        hierarchy.SetItemParent(hierarchy.GetItemByDataNode(node), subject)
 
 
 def _apply(case, widget) -> None:

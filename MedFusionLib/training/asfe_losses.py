@@ -12,7 +12,7 @@ from torch import Tensor
 from MedFusionLib.training import losses
 from MedFusionLib.training.legibility import LegibleLoss, ScoreLoss
 
-EDGE_GAIN = 1.2
+EDGE_GAIN = 1.5
 """How much steeper than the stronger source's the fused edges should be: detail of two images in
 one needs a little more contrast, and pyramids give it too."""
 
@@ -59,11 +59,11 @@ class FaithfulLoss:
     weights: Mapping[str, float] = field(
         default_factory=lambda: {
             "intensity": 1.0,
-            "gradient": 10.0,
+            "gradient": 14.0,
             "similarity": 2.5,
             "edges": 12.0,
             "information": 1.5,
-            "differences": 0.6,
+            "differences": 2.0,
         }
     )
 

@@ -64,13 +64,13 @@ class LegibleLoss:
     legibility: float = 1.0
     weights: Mapping[str, float] = field(
         default_factory=lambda: {
-            "lesions": 40.0,
-            "lost lesions": 16.0,
-            "halo": 8.0,
-            "bone": 16.0,
-            "bone contrast": 16.0,
-            "cut": 40.0,
-            "background": 40.0,
+            "lesions": 45.0,
+            "lost lesions": 28.0,
+            "halo": 6.0,
+            "bone": 22.0,
+            "bone contrast": 28.0,
+            "cut": 28.0,
+            "background": 28.0,
         }
     )
     lesions: LesionMaker = field(default_factory=LesionMaker)

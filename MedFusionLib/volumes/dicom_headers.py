@@ -6,7 +6,7 @@ import filecmp
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
@@ -142,18 +142,24 @@ def scan_folder(folder: Path) -> DicomFolder:
 
     Raises ``InputError`` for a DICOM file whose header is damaged: it may be one of the slices.
     """
+    entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    return scan_files(
+        [Path(one.path) for one in entries if not (one.is_dir() or one.name.startswith("."))]
+    )
+
+
+def scan_files(files: Iterable[Path]) -> DicomFolder:
+    """Read the headers of these files, wherever they lie; raises as ``scan_folder``."""
     found = DicomFolder()
     instances: dict[str, Header] = {}
-    for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
-        if entry.is_dir() or entry.name.startswith("."):
-            continue
+    for path in files:
         try:
-            header = read_header(Path(entry.path))
+            header = read_header(path)
         except OSError:
-            found.unreadable.append(entry.name)
+            found.unreadable.append(path.name)
             continue
         if header is None:
-            found.no_dicom.append(entry.name)
+            found.no_dicom.append(path.name)
         elif "Rows" in header.dataset and not _is_copy(header, instances):
             found.series.setdefault(header.text("SeriesInstanceUID"), []).append(header)
     return found

@@ -15,6 +15,7 @@ from MedFusionLib.volumes.dicom_headers import (
     is_dicom,
     quiet_pydicom,
     read_header,
+    scan_files,
     scan_folder,
 )
 from MedFusionLib.volumes.dicom_pixels import voxels_of
@@ -23,7 +24,7 @@ from MedFusionLib.volumes.even_grid import SliceGaps, SlicePlaces, on_even_grid
 from MedFusionLib.volumes.suv import suv_scale
 from MedFusionLib.volumes.volume import Volume
 
-__all__ = ["is_dicom", "list_series", "read_file", "read_series"]
+__all__ = ["is_dicom", "list_series", "read_file", "read_files", "read_series"]
 
 SEGMENTATION = "1.2.840.10008.5.1.4.1.1.66.4"
 KEPT_KEYWORDS = {
@@ -82,6 +83,27 @@ def read_file(path: Path, series: str | None = None) -> Volume:
         return _volume([header], choice, path, DicomFolder())
 
 
+def read_files(files: Sequence[Path], series: str | None = None) -> Volume:
+    """Read the files of one DICOM series, wherever they lie, as ``read_series`` reads a folder.
+
+    Whoever lists the files knows which belong to the series. So one that is gone, cannot be
+    opened or is no DICOM file is refused, too: it may be a slice.
+    """
+    uid, choice = parse_choice(series)
+    if not files:
+        raise InputError("The series has no files. Import it again.")
+    with quiet_pydicom():
+        found = scan_files(sorted(files, key=lambda path: path.name))
+        lost = [*found.unreadable, *found.no_dicom]
+        if lost:
+            raise InputError(
+                f"{len(lost)} of {len(files)} files of the series cannot be read ('{lost[0]}' is "
+                "the first of them). Put them back, or import the series again."
+            )
+        where = files[0].parent
+        return _volume(_picked_headers(where, found, uid), choice, where, found)
+
+
 def _picked_headers(folder: Path, found: DicomFolder, uid: str | None) -> list[Header]:
     if not found.series:
         left = " ".join(found.warnings()[:1])
@@ -91,8 +113,8 @@ def _picked_headers(folder: Path, found: DicomFolder, uid: str | None) -> list[H
     listing = "; ".join(f"{uid} ({len(held)} files)" for uid, held in found.series.items())
     if uid is None and len(found.series) > 1:
         raise InputError(
-            f"The folder '{folder}' holds {len(found.series)} series: {listing}. Pick one with "
-            "--series."
+            f"The folder '{folder}' holds {len(found.series)} series: {listing}. Pick one "
+            "(--series)."
         )
     if uid is not None and uid not in found.series:
         raise InputError(f"The folder '{folder}' has no series {uid}. It holds: {listing}.")

@@ -186,7 +186,7 @@ def _which_stack(
         else ("slices that do not lie parallel")
     )
     begin = "No such stack" if not wanted else f"'{where}' holds {kind}"
-    return f"{begin}: {listing}. Pick one with --series."
+    return f"{begin}: {listing}. Pick one (--series)."
 
 
 def _name(key: Key, stack: Sequence[Frame]) -> str:

@@ -147,7 +147,9 @@ def refuse_unheld(
     if suffix != ".mgz":
         return
     if is_colour:
-        raise InputError("An MGZ file holds no colour. Write .nrrd, or fuse with --colour grey.")
+        raise InputError(
+            "An MGZ file holds no colour. Write .nrrd, or fuse in grey (--colour grey)."
+        )
     if voxel_type.name not in MGZ_TYPES:
         raise InputError(
             f"An MGZ file holds no voxels of the type {voxel_type.name}. Write '{place.name}' as "

@@ -40,7 +40,7 @@ def refuse_two_patients(
     if not force:
         raise IdentityError(
             f"{sentence} Choose volumes of one patient. If they are of one patient all the same, "
-            "go on with --force."
+            "go on (--force)."
         )
     if warnings is not None:
         warnings.append(f"{sentence} They were taken as one because that was forced.")
@@ -57,6 +57,18 @@ def differing_fields(one: Mapping[str, str], two: Mapping[str, str]) -> list[str
         and (second := _comparable(two, field))
         and first != second
     ]
+
+
+def patient_key(metadata: Mapping[str, str]) -> tuple[str, str, str] | None:
+    """Patient ID, name and birth date as far as they tell; equal for series of one patient only.
+
+    None where they do not tell a patient from others: without an ID, a name needs a birth date.
+    """
+    identifier, name, birth_date = (
+        _comparable(metadata, field)
+        for field in ("patient_id", "patient_name", "patient_birth_date")
+    )
+    return (identifier, name, birth_date) if identifier or (name and birth_date) else None
 
 
 def _is_removed(metadata: Mapping[str, str]) -> bool:

@@ -75,8 +75,8 @@ def _chosen(place: NiftiPlace, path: Path, wanted: str | None) -> tuple[str, lis
     if place.sform_code <= 0 and place.qform_code <= 0:
         raise InputError(
             f"'{path}' does not say where its voxels lie: the codes of sform and qform are both 0. "
-            "Convert its source again, or, if you know that one of them holds, name it: "
-            "--geometry sform or qform."
+            "Convert its source again, or, if you know that one of them holds, name it "
+            "(--geometry sform or qform)."
         )
     if place.sform_code <= 0:
         return "qform", []
@@ -97,7 +97,7 @@ def _disagreement(place: NiftiPlace, path: Path) -> list[str]:
     )
     if distance <= TOLERATED * smallest:
         return [f"{told}: the sform was taken, as it holds more digits."]
-    raise InputError(f"{told}. Say which one holds: --geometry sform or --geometry qform.")
+    raise InputError(f"{told}. Say which one holds (--geometry sform or --geometry qform).")
 
 
 def _space(code: int) -> str:
@@ -145,7 +145,7 @@ def _qform(place: NiftiPlace, path: Path) -> np.ndarray:
         raise InputError(
             f"The qform of '{path}' is no place in space: quaternion {b:g}, {c:g}, {d:g}, voxels "
             f"of {' × '.join(f'{width:g}' for width in widths)}. Convert its source again, or name "
-            "the position that holds: --geometry sform."
+            "the position that holds (--geometry sform)."
         )
     a = np.sqrt(rest) if rest > HALF_TURN else 0.0
     length = np.sqrt(a * a + b * b + c * c + d * d)
@@ -170,7 +170,7 @@ def _refuse_sheared(affine: np.ndarray, form: str, place: NiftiPlace, path: Path
     degrees = np.degrees(np.arcsin(min(1.0, cosine)))
     remedy = "Resample it to a grid with right angles"
     if form == "sform" and place.qform_code > 0:
-        remedy += f", or take its qform ({_space(place.qform_code)}): --geometry qform"
+        remedy += f", or take its qform, {_space(place.qform_code)} (--geometry qform)"
     raise InputError(
         f"The {form} of '{path}' is sheared: its axes are up to {degrees:.2g}° off a right angle, "
         f"as after an affine registration. {remedy}."

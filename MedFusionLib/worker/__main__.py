@@ -13,9 +13,11 @@ from __future__ import annotations
 import logging
 import os
 import queue
+import re
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -27,6 +29,10 @@ from MedFusionLib.worker.protocol import ProtocolError, decode, encode
 from MedFusionLib.worker.tasks import Tasks
 
 LOG = logging.getLogger("MedFusion worker")
+_PYTHON = sys.version.split()[0]
+_TOLD = ("method", "alignment", "plane", "colour", "device", "precision")
+_ONLY_OPTIONS = re.compile(r" \(--[^)]*\)")
+_OPTIONS_AND_MORE = re.compile(r"\(--[^);]*; ")
 NICENESS = 5
 """By how much the worker stands back behind the interface, in steps of ``nice``."""
 
@@ -44,6 +50,7 @@ class Worker:
 
     def run(self) -> None:
         """Serve for ever; the reading thread ends the process with its input."""
+        LOG.info("MedFusion %s, Python %s, process %d", __version__, _PYTHON, os.getpid())
         self._send(0, "ready", pid=os.getpid(), version=__version__)
         threading.Thread(target=self._read, daemon=True).start()
         while True:
@@ -74,12 +81,19 @@ class Worker:
         def progress(done: int, total: int, message: str) -> None:
             self._send(number, "progress", done=done, total=total, message=message)
 
+        begin = time.monotonic()
+        LOG.info("%s", _title(request))
         try:
             if cancelled():
                 raise Cancelled("The run was cancelled; nothing was changed.")
             self._send(number, "result", **self._tasks.run(request, progress, cancelled))
+            LOG.info("%s %d done in %.2f s", request.get("do"), number, time.monotonic() - begin)
         except Exception as error:
-            self._send(number, "error", kind=type(error).__name__, message=_sentence(error))
+            sentence = without_options(_sentence(error))
+            kind = type(error).__name__
+            # The sentence may name the patient.
+            LOG.info("%s %d ended: %s", request.get("do"), number, kind)
+            self._send(number, "error", kind=kind, message=sentence)
         try:
             self._tasks.draw_pictures()
         except Exception as error:
@@ -88,6 +102,21 @@ class Worker:
     def _send(self, number: int, event: str, **values: Any) -> None:
         self._answers.write(encode({"id": number, "event": event, **values}))
         self._answers.flush()
+
+
+def _title(request: Mapping[str, Any]) -> str:
+    """What is asked for, without the names of volumes, which may be those of patients."""
+    told = {key: request["options"].get(key) for key in _TOLD} if "options" in request else {}
+    values = [f"{key} {value}" for key, value in told.items() if value is not None]
+    return f"{request.get('do')} {request['id']}: {', '.join(values) or 'begun'}"
+
+
+def without_options(sentence: str) -> str:
+    """A sentence of the library for the panel, where nobody types options of a command line.
+
+    They stand in brackets, in which only what follows a semicolon is for everyone.
+    """
+    return _ONLY_OPTIONS.sub("", _OPTIONS_AND_MORE.sub("(", sentence))
 
 
 def _sentence(error: Exception) -> str:

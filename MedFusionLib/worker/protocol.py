@@ -20,9 +20,14 @@ Requests (``"do"``):
     ``options["alignment"]`` is rigid or affine, else what lays the volumes on each other),
     ``options`` (keyword arguments of ``MedFusionLib.fusion.fuse``), ``score`` (whether to measure
     the result). Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
+``fuse_series``
+    ``case`` (a name), ``reference_files`` and ``other_files`` (absolute paths of the files of two
+    DICOM series), ``path`` (absolute, of the volume to write) and ``settings`` (keyword arguments
+    of ``MedFusionLib.fusion.fuse``). Result: ``report``. Nothing but the file at ``path`` is kept.
 ``measure``
     ``fusion`` (the id of the last ``fuse`` request), ``most_slices`` (how many are measured, null
-    for all). Result: ``metrics`` and ``hidden``, as they stand in a report, and ``seconds``.
+    for all). Result: ``metrics`` and ``hidden``, as they stand in a report (the metrics with
+    ``hidden_mm2``, `Hidden.areas` of their plane), and ``seconds``.
 ``map_hidden``
     ``fusion`` (as of ``measure``). Result: ``volume`` (on the fused volume's grid, per cent of the
     local contrast that is hidden of the source that loses more) and ``hidden``, as of ``measure``.

@@ -60,6 +60,7 @@ class Tasks:
             "describe": self._describe,
             "check_position": self._check_position,
             "fuse": self._fuse,
+            "fuse_series": self._fuse_series,
             "measure": self._measure_fused,
             "map_hidden": self._map_hidden,
             "preview": self._preview_slice,
@@ -140,6 +141,15 @@ class Tasks:
             ),
         }
 
+    def _fuse_series(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        from MedFusionLib.batch.series_cases import SeriesCase, fuse_series
+
+        settings = dict(request["settings"])
+        settings["method"], settings["device"] = self._loaded_method(settings)
+        series = (tuple(map(Path, request[role])) for role in ("reference_files", "other_files"))
+        case = SeriesCase(request["case"], *series)
+        return {"report": fuse_series(case, Path(request["path"]), settings, progress, cancel)}
+
     def _loaded_method(self, options: dict[str, Any]) -> tuple[Any, str]:
         """The method, built once for as long as the same one is asked for, and its device."""
         from MedFusionLib.computing.device import choose_device
@@ -207,6 +217,7 @@ class Tasks:
         )
         if cancel():
             raise Cancelled("The run was cancelled; nothing was changed.")
+        metrics["hidden_mm2"] = result.hidden.areas(metrics["plane"])
         return {"metrics": metrics, "hidden": result.hidden.figures}
 
     def _add_measures(

@@ -128,6 +128,31 @@ def test_landmarks_are_the_start_and_their_distance_is_reported(tmp_path, reposi
     assert twice.returncode == 2 and "two starts" in twice.stderr
 
 
+@pytest.mark.parametrize(
+    "rows, words",
+    [
+        (("0,-60,20", "60,20,10"), "needs 3 or more"),
+        (("0,0,0", "10,0,0", "20,0,0", "30,0,0"), "on a line"),
+        (None, "cannot be read"),
+    ],
+)
+def test_useless_landmarks_end_with_code_2_one_sentence_and_no_file(
+    tmp_path, repository, rows, words
+):
+    sample = repository / "MedFusionLib" / "sample_data"
+    file, out = tmp_path / "points.fcsv", tmp_path / "out"
+    out.mkdir()
+    if rows is not None:
+        file.write_text("\n".join(f"{i},{row}" for i, row in enumerate(rows)), encoding="utf-8")
+    ran = run(
+        sample / "Sample_MR_T1.nrrd", sample / "Sample_FDG_PET.nrrd", "--landmarks", file, file,
+        "-o", out / "a.nrrd", "--transform-out", out / "a.tfm", "--pictures", out / "look",
+    )  # fmt: skip
+    assert ran.returncode == 2
+    assert words in ran.stderr and len(ran.stderr.strip().splitlines()) == 1, ran.stderr
+    assert list(out.iterdir()) == []
+
+
 def test_an_alignment_without_a_place_to_write_is_refused(repository):
     sample = repository / "MedFusionLib" / "sample_data" / "Sample_FDG_PET.nrrd"
     ran = run(sample, sample)

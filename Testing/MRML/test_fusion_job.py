@@ -13,6 +13,7 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 from MedFusionLib.errors import Cancelled, InputError  # noqa: E402
 from MedFusionLib.methods import METHODS, PREVIEW_METHOD  # noqa: E402
 from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, SAME_GRID  # noqa: E402
+from MedFusionLib.slicer_app.panel.statements import Shown, resultStatements  # noqa: E402
 from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.fusion_job import (  # noqa: E402
     FusionJob,
@@ -24,6 +25,7 @@ from MedFusionLib.slicer_app.running.fusion_job import (  # noqa: E402
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP  # noqa: E402
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, fuseNodes  # noqa: E402
+from MedFusionLib.slicer_app.scene.quality_nodes import reportOf  # noqa: E402
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodes, relation, volumeFacts  # noqa: E402
 from MedFusionLib.slicer_app.views import slice_preview  # noqa: E402
 from MedFusionLib.slicer_app.views.slice_preview import SlicePreview, viewedSlice  # noqa: E402
@@ -163,6 +165,9 @@ def test_what_cannot_be_fused_is_refused_with_a_sentence(pair, scene):
         requestFor(reference, other, colour_map="hot")
     with pytest.raises(InputError, match="3 is no volume"):
         requestFor(reference, other, 3)
+    for wrong, words in ((reference, "'T1' is no transform"), ("x", "'x' is no transform")):
+        with pytest.raises(InputError, match=words):
+            requestFor(reference, other, transformNode=wrong)
     scene.RemoveNode(other)
     with pytest.raises(InputError, match="not in the scene any more"):
         requestFor(reference, other)
@@ -262,6 +267,24 @@ def test_a_registration_starts_from_where_the_parent_transforms_put_the_volumes(
         point = mr.affine_lps @ [*(np.array(corner) * np.array(mr.grid_shape[::-1])), 1.0]
         expected = away @ [*true.TransformPoint(point[:3].tolist()), 1.0]
         assert found.TransformPoint(point[:3].tolist()) == pytest.approx(expected[:3], abs=1.5)
+    _the_verdict_goes_with_the_transform_until_it_is_changed(
+        client, pair, fused.GetNodeReference("MedFusion.Transform"), report
+    )
+
+
+def _the_verdict_goes_with_the_transform_until_it_is_changed(client, pair, found, report):
+    again = FusionJob(client, request(pair, transformNode=found, modalities=("MR", "PET")))
+    fused = finish(client, again)
+    quality = report["registration"]["quality"]
+    assert again.report["registered_before"] == {key: quality[key] for key in ("verdict", "reason")}
+    (_, sentence, *_) = resultStatements(Shown("F", reportOf(fused), "T1", "PET", "Found"))
+    assert quality["reason"][1:] in sentence.text
+    values = slicer.util.arrayFromVTKMatrix(found.GetMatrixTransformToParent())
+    values[0, 3] += 1.0
+    found.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(values))
+    changed = FusionJob(client, request(pair, transformNode=found, modalities=("MR", "PET")))
+    finish(client, changed)
+    assert "registered_before" not in changed.report
 
 
 def test_the_matrix_of_a_shift_points_from_the_other_to_the_reference():

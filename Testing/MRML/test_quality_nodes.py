@@ -66,6 +66,16 @@ def test_slices_that_were_not_measured_have_no_row(fused):
     np.testing.assert_array_equal(column(table, "SSIM"), [0.5, 0.75])
 
 
+def test_what_is_hidden_stands_before_the_metrics_of_the_field(fused):
+    areas = {"reference": [1.0, 2.0, 3.0], "other": [0.5, 0.0, 7.25]}
+    metrics = {**REPORT["metrics"], "hidden_mm2": areas}
+    table = metricsTable(fused, {"metrics": metrics, "other": {"modality": "PET"}})
+    names = [table.GetColumnName(index) for index in range(table.GetNumberOfColumns())]
+    shown = ["PET hidden, mm²", "reference hidden, mm²"]
+    assert names == [SLICE_COLUMN, *shown, "SSIM", "VIF"]
+    np.testing.assert_array_equal(column(table, shown[0]), areas["other"])
+
+
 def test_the_legend_has_room_beside_the_lines(fused):
     chart = metricsChart(fused, REPORT)
     assert not chart.GetXAxisRangeAuto()
@@ -90,10 +100,12 @@ def test_the_text_speaks_plain_words_and_leaves_the_fields_names_to_more():
         "legibility": {"bone_kept": 0.973, "uptake_readable": None},
         "volume": {"invented_edges": 0.012, "flicker": 1.1},
     }
-    hidden = {"sentence": "3 % of the head hides more than 80 % of the CT's local contrast."}
-    text = qualityText({"metrics": metrics, "hidden": hidden, "other": {"modality": "CT"}})
+    hidden = {"hidden_share": {"reference": 0.004, "other": 0.031}}
+    modalities = {"reference": {"modality": "MR"}, "other": {"modality": "CT"}}
+    text = qualityText({"metrics": metrics, "hidden": hidden, **modalities})
     assert text.splitlines() == [
-        hidden["sentence"],
+        "Contrast kept: that of the CT in 97 %, that of the MR in more than 99 % of the head. "
+        "Elsewhere more than 80 % of it is hidden.",
         "Bone kept: 97 % is shown nearly as bright as in the CT.",
         "Invented: 1 % of the edges stand in neither volume.",
         "Measured on 9 of 12 slices; 2 slices are empty.",

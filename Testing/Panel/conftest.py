@@ -243,7 +243,7 @@ def panel(repository, monkeypatch, tmp_path):
     yield Fixture(panel, ui, logic, scene, application)
     # As MedFusionWidget does when it is cleaned up.
     panel.setParameters(None)
-    panel.stop()
+    panel.end()
     for selector in selectors:
         selector.stopObserving()
     assert list(tmp_path.glob("medfusion-*")) == []

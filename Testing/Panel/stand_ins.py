@@ -173,12 +173,25 @@ class SliderWidget(QtWidgets.QWidget):
         row.addWidget(QtWidgets.QDoubleSpinBox())
 
 
+class PathLineEdit(QtWidgets.QLineEdit):
+    """Stands in for ctkPathLineEdit: a path that is typed or set."""
+
+    currentPathChanged = QtCore.Signal(str)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self.textChanged.connect(self.currentPathChanged.emit)
+
+    currentPath = QtCore.Property(str, QtWidgets.QLineEdit.text, QtWidgets.QLineEdit.setText)
+
+
 CLASSES = {
     "qMRMLWidget": QtWidgets.QWidget,
     "qMRMLNodeComboBox": NodeSelector,
     "ctkCollapsibleButton": Section,
     "ctkCollapsibleGroupBox": Section,
     "ctkSliderWidget": SliderWidget,
+    "ctkPathLineEdit": PathLineEdit,
 }
 
 
@@ -218,6 +231,20 @@ class PythonQtWidget:
         getattr(self.widget, name).connect(lambda *values: function(*values[:count]))
 
 
+class Process(QtCore.QProcess):
+    """A ``QProcess`` whose signals are connected by their text, as by PythonQt."""
+
+    def connect(self, signature, function):
+        getattr(self, signature.partition("(")[0]).connect(function)
+
+
+class Menu(QtWidgets.QMenu):
+    """A menu whose entries are connected as PythonQt's."""
+
+    def addAction(self, text):
+        return PythonQtWidget(super().addAction(text))
+
+
 def widgetVariables(root) -> types.SimpleNamespace:
     """As ``slicer.util.childWidgetVariables``."""
     children = root.findChildren(QtWidgets.QWidget)
@@ -233,6 +260,9 @@ def qtModule() -> types.ModuleType:
         singleShot=lambda milliseconds, function: QtCore.QTimer.singleShot(milliseconds, function)
     )
     module.QIcon, module.QStyle = QtGui.QIcon, QtWidgets.QStyle
+    module.QObject, module.QEvent = QtCore.QObject, QtCore.QEvent
+    module.QProcess, module.QByteArray = Process, QtCore.QByteArray
+    module.QMenu, module.QPoint, module.Qt = Menu, QtCore.QPoint, QtCore.Qt
     return module
 
 

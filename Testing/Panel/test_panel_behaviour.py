@@ -32,7 +32,9 @@ def test_apply_becomes_cancel_and_then_the_fused_volume_is_the_output(panel):
     assert "Done in" in panel.ui.progressLabel.text
     assert "volume is not certain: PET, guessed from" in panel.ui.resultLabel.text
     assert not panel.ui.showPlotButton.enabled, "the result is shown before it is measured"
+    panel.wait(lambda: "is being measured" in panel.ui.resultLabel.text)
     panel.wait(lambda: "Measured on 9 of 12" in panel.ui.qualityLabel.text)
+    assert "is being measured" not in panel.ui.resultLabel.text
     assert "SSIM" in panel.ui.metricsLabel.text
     assert "Uptake readable" in panel.ui.qualityLabel.text
     assert "Hidden: " in panel.ui.resultLabel.text

@@ -6,6 +6,7 @@ The selectors jump to another node by themselves, as Slicer's do.
 from __future__ import annotations
 
 import json
+import warnings
 
 import numpy as np
 import pytest
@@ -142,6 +143,34 @@ def test_an_input_that_is_deleted_in_mid_run_ends_the_run_at_once(panel, pair):
     assert panel.ui.applyButton.text == "&Apply"
     assert not panel.ui.applyButton.enabled
     assert "was removed during the fusion" in panel.ui.progressLabel.text
+
+
+def test_a_result_is_kept_whose_inputs_are_no_longer_chosen_when_it_comes(panel, pair):
+    panel.apply()
+    panel.parameters.referenceVolume = panel.bystanders[0]
+    panel.wait(lambda: panel.ui.applyButton.text == "&Apply")
+    assert panel.parameters.outputVolume is None
+    fused = panel.panel.result.node
+    assert fused.GetNodeReference("MedFusion.Reference") is pair[0]
+    assert "not a fusion of the volumes that are chosen" in panel.ui.resultLabel.text
+    kept, name = slicer.util.arrayFromVolume(fused).copy(), fused.GetName()
+    panel.applyAndWait()
+    assert panel.parameters.outputVolume not in (None, fused)
+    assert fused.GetName() == name
+    np.testing.assert_array_equal(slicer.util.arrayFromVolume(fused), kept)
+
+
+def test_a_volume_that_is_chosen_twice_is_refused_and_watched_once(panel, pair):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        panel.parameters.otherVolume = pair[0]
+    assert "two different volumes" in panel.ui.applyButton.toolTip
+
+
+def test_a_volume_that_loses_its_voxels_disables_apply(panel, pair):
+    pair[1].SetAndObserveImageData(None)
+    panel.wait(lambda: not panel.ui.applyButton.enabled, 5)
+    assert "holds no voxels" in panel.ui.applyButton.toolTip
 
 
 def test_deleting_everything_at_once_leaves_nothing_chosen(panel, pair):

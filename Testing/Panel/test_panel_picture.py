@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from PySide6 import QtCore  # noqa: E402
 
 from MedFusionLib.methods import method_names  # noqa: E402
 from MedFusionLib.slicer_app import choices  # noqa: E402
+from MedFusionLib.slicer_app.panel.case_names import Naming  # noqa: E402
 from MedFusionLib.slicer_app.panel.statements import (  # noqa: E402
     Shown,
     asHtml,
@@ -25,12 +27,15 @@ from MedFusionLib.slicer_app.panel.statements import (  # noqa: E402
 )
 from MedFusionLib.slicer_app.panel.texts import methodText  # noqa: E402
 
-WIDTH = 400
-"""Pixels; Slicer's module panel opens at about this width."""
+WIDTH = 420
+"""Pixels; the panel asks for no less, and Slicer gives it no more."""
 HEIGHT_FOR_APPLY = 400
 """What is left for a module's panel in a window of 740 pixels: menus, tool bar, the module's name
 and help, and Data Probe take the rest."""
-COLLAPSED = ("viewCollapsibleButton", "qualityCollapsibleButton", "optionsCollapsibleButton")
+COLLAPSED = (
+    *("viewCollapsibleButton", "qualityCollapsibleButton", "optionsCollapsibleButton"),
+    "batchCollapsibleButton",
+)
 ARROW = 30
 """Pixels that a list's frame and arrow take."""
 CHOICES = {
@@ -78,6 +83,8 @@ def fill(panel) -> None:
             combo.addItems([offered.label(choice) for choice in offered])
     texts = {
         "methodComboBox": method_names(),
+        "batchMethodComboBox": method_names(),
+        "batchNamesComboBox": [Naming.label(naming) for naming in Naming],
         "deviceComboBox": ["Automatic", "CPU"],
         "precisionComboBox": ["auto"],
         "referenceSelector": ["T1 of a patient with quite a long name"],
@@ -112,6 +119,7 @@ def fill(panel) -> None:
         "progressLabel": "30 of 94 slices, 8.3 slices/s, 8 s left",
         "previewLabel": "Axial slice fused in 42 ms by pyramid.",
         "distanceLabel": "Inside, 12.3 mm from the border.",
+        "batchLabel": "Fused: 3; kept: 0; refused: 1.",
         "qualityLabel": "Bone kept: 97 % is shown nearly as bright as in the CT.",
         "metricsLabel": "MI: 1.234,  SSIM: 0.812",
     }
@@ -178,6 +186,62 @@ def test_the_width_does_not_follow_the_texts(panel):
     label.setText("Averyverylongwordwithoutanyspace" * 5)
     assert panel.minimumSizeHint().width() == before
     label.setText(text)
+
+
+def test_the_width_does_not_follow_the_names_of_nodes(panel):
+    before = panel.minimumSizeHint().width()
+    for selector in panel.findChildren(standIns.NodeSelector):
+        selector.addItem("FDG PET of a patient with a very long name to T1 of the same patient")
+        selector.setCurrentIndex(selector.count() - 1)
+        selector.setVisible(True)
+    QtWidgets.QApplication.processEvents()
+    assert panel.minimumSizeHint().width() == before
+    assert max(before, panel.minimumWidth()) == WIDTH
+
+
+class LowWidget(QtWidgets.QWidget):
+    """Gets its smallest height, whatever its labels need at its width, as was seen in Slicer."""
+
+    def hasHeightForWidth(self) -> bool:
+        return False
+
+
+def settle(application) -> None:
+    """Let one layout follow the other until all are done."""
+    for _ in range(20):
+        application.processEvents()
+
+
+def test_no_line_is_lost_where_the_panel_is_higher_than_the_window(repository, monkeypatch):
+    application = QtWidgets.QApplication.instance() or QtWidgets.QApplication([])
+    monkeypatch.setitem(sys.modules, "qt", standIns.qtModule())
+    module = "MedFusionLib.slicer_app.panel.panel_height"
+    sys.modules.pop(module, None)
+    PanelHeight = importlib.import_module(module).PanelHeight
+    monkeypatch.setitem(standIns.CLASSES, "qMRMLWidget", LowWidget)
+    path = repository / "MedFusion" / "Resources" / "UI" / "MedFusion.ui"
+    area, panel = QtWidgets.QScrollArea(), standIns.Loader().load(str(path))
+    area.setWidgetResizable(True)
+    holder = QtWidgets.QWidget()
+    QtWidgets.QVBoxLayout(holder).addWidget(panel)
+    area.setWidget(holder)
+    keeper = PanelHeight(standIns.PythonQtWidget(panel))
+    area.resize(WIDTH + 20, 300)
+    area.show()
+    fill(panel)
+    settle(application)
+    test_no_wrapped_label_loses_a_line(panel)
+    label = panel.findChild(QtWidgets.QLabel, "resultLabel")
+    label.setText("One more sentence that is longer than the panel is wide. " * 40)
+    settle(application)
+    test_no_wrapped_label_loses_a_line(panel)
+    needed = panel.height()
+    label.setText("One line.")
+    settle(application)
+    assert panel.height() < needed
+    keeper.stop()
+    area.deleteLater()
+    sys.modules.pop(module, None)
 
 
 def test_the_keyboard_reaches_every_control(panel):

@@ -11,6 +11,7 @@ from pydicom.dataset import FileDataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.volumes.dicom_series import read_files
 from MedFusionLib.volumes.files import read_volume
 
 
@@ -116,3 +117,28 @@ def test_the_real_uneven_series_warns_and_comes_out_even(shared, tmp_path):
 def test_a_folder_without_a_series_is_refused(tmp_path):
     with pytest.raises(InputError, match="no DICOM series"):
         read_volume(tmp_path)
+
+
+def test_the_files_of_a_series_are_read_wherever_they_lie(tmp_path):
+    for folder, places in (("a", [0, 6]), ("b", [3, 9])):
+        (tmp_path / folder).mkdir()
+        for place in places:
+            pixels = np.full((8, 9), 10 * place) + np.arange(9)
+            write_slice(tmp_path / folder / f"{place}.dcm", "1.2.3.1", pixels, (-3.0, 4.0, place))
+    volume = read_files(sorted(tmp_path.rglob("*.dcm")))
+    assert volume.voxels[:, 0, 0].tolist() == [0, 30, 60, 90]
+    assert volume.origin == (-3.0, 4.0, 0.0)
+    assert len(volume.metadata["source_files"].splitlines()) == 4
+
+
+def test_a_listed_file_that_cannot_be_read_is_refused_even_at_an_end(tmp_path):
+    write_series(tmp_path, [0, 3, 6, 9])
+    files = sorted(tmp_path.iterdir())
+    files[-1].unlink()
+    with pytest.raises(InputError, match="1 of 4 files"):
+        read_files(files)
+    files[-1].write_text("no image")
+    with pytest.raises(InputError, match="1 of 4 files"):
+        read_files(files)
+    with pytest.raises(InputError, match="no files"):
+        read_files([])

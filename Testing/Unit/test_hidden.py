@@ -98,6 +98,22 @@ def test_a_lesion_that_was_painted_over_is_marked_and_its_surroundings_are_not()
     assert not marked[distance > 16].any()
 
 
+def test_the_areas_of_the_slices_add_up_to_the_volume_that_is_hidden():
+    reference, other = textures(2)
+    found = measured(
+        reference, other, np.where(np.arange(SHAPE[0])[:, None, None] < 9, reference, other)
+    )
+    for role, one in (("reference", found.of_reference), ("other", found.of_other)):
+        hidden_mm3 = np.count_nonzero(one.voxels > 80) * np.prod(SPACING)
+        assert hidden_mm3 > 0
+        for plane, between in (("axial", 2.0), ("coronal", 1.2), ("sagittal", 1.0)):
+            areas = found.areas(plane)[role]
+            assert len(areas) == SHAPE[["axial", "coronal", "sagittal"].index(plane)]
+            assert sum(areas) * between == pytest.approx(hidden_mm3)
+    axial = found.areas("axial")
+    assert axial["other"][3] > 100 > axial["other"][-4]
+
+
 def test_the_map_does_not_depend_on_how_the_volume_lies_in_memory():
     """The same head stored with its axes in another order and sense gives the same map."""
     reference, other = textures(2)

@@ -195,9 +195,10 @@ def test_dciodvfy_finds_no_error_in_any_object(tmp_path, modality, frame):
 
 def test_a_name_in_an_older_character_set_keeps_its_letters(tmp_path):
     pair = write_pair(tmp_path)
-    for path in (tmp_path / "mr").iterdir():
+    for path in tmp_path.glob("*/*"):
         image = pydicom.dcmread(path)
-        image.SpecificCharacterSet, image.PatientName = "ISO_IR 100", "Ångström^Äda"
+        image.SpecificCharacterSet = "ISO_IR 100" if path.parent.name == "mr" else "ISO_IR 192"
+        image.PatientName = "Ångström^Äda"
         image.save_as(path)
     _, done = exported(tmp_path / "out", pair)
     header = pydicom.dcmread(tmp_path / "out" / done.files[0])
@@ -450,6 +451,18 @@ def test_a_reference_without_a_frame_of_reference_is_refused(tmp_path):
         image.save_as(path)
     with pytest.raises(MedFusionError, match="no frame of reference"):
         exported(tmp_path / "out", pair)
+
+
+def test_patients_are_told_apart_by_their_images_where_the_scene_knows_no_names(tmp_path):
+    reference, other = write_pair(tmp_path)
+    for path in (tmp_path / "other").iterdir():
+        image = pydicom.dcmread(path)
+        image.PatientID = "2"
+        image.save_as(path)
+    files = {"source_files": other.metadata["source_files"]}
+    with pytest.raises(IdentityError, match="ID differ"):
+        exported(tmp_path / "out", (reference, replace(other, metadata=files)))
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", ["uneven", "tilted"])

@@ -106,6 +106,15 @@ def test_volumes_that_lie_on_each_other_are_hardly_bent(pair):
     assert errors_of_nothing(deform(pair[0], other, IDENTITY).transform).mean() < 1.0
 
 
+def test_what_one_volume_alone_shows_bends_nothing():
+    """A T1 with its scalp, and an EPI without one."""
+    pytest.importorskip("convexAdam")
+    z, y, x = np.moveaxis(PLACES - (np.array(SHAPE) - 1) / 2, -1, 0) * SPACING
+    bald = volume(EPI, PLACES)
+    bald.voxels[(x / 60) ** 2 + (y / 72) ** 2 + (z / 62) ** 2 > 0.8**2] = 0.0
+    assert errors_of_nothing(deform(volume(T1, PLACES), bald, IDENTITY).transform).mean() < 0.5
+
+
 def errors_of_nothing(transform):
     inside = head(T1, PLACES)[::4, ::4, ::4] > 0
     points = PLACES[::4, ::4, ::4][inside][:, ::-1] * SPACING

@@ -16,6 +16,9 @@ POINTS = np.array([[0.0, -80.0, 10.0], [70.0, 5.0, -20.0], [-68.0, 8.0, -22.0], 
 TURN = Rotation.from_euler("xyz", [12, -7, 20], degrees=True)
 SHIFT = np.array([15.0, -22.0, 8.0])
 THERE = TURN.apply(POINTS) + SHIFT
+TURN_AND_SHIFT = SimpleITK.AffineTransform(
+    TURN.as_matrix().ravel().tolist(), SHIFT.tolist(), (0.0, 0.0, 0.0)
+)
 LABELS = ("nasion", "left ear", "right ear", "vertex")
 
 
@@ -90,6 +93,27 @@ def test_the_distance_of_another_transform_is_reported_point_by_point():
     report = landmarks.to_report(SimpleITK.Transform(3, SimpleITK.sitkIdentity))
     assert report["mean_mm"] == pytest.approx(5.0) and report["largest_mm"] == pytest.approx(5.0)
     assert [point["label"] for point in report["points"]] == list(LABELS)
+
+
+def test_the_distance_of_a_bending_transform_is_that_of_where_it_takes_each_point():
+    field = SimpleITK.Image([40, 40, 40], SimpleITK.sitkVectorFloat64, 3)
+    field.SetSpacing([8.0] * 3)
+    field.SetOrigin([-160.0] * 3)
+    ways = np.zeros((40, 40, 40, 3))
+    ways[:, :20] = (6.0, 0.0, 0.0)  # y below 0 alone
+    bend = SimpleITK.GetImageFromArray(ways, isVector=True)
+    bend.CopyInformation(field)
+    landmarks = Landmarks(LABELS, POINTS, POINTS)
+    found = landmarks.distances(SimpleITK.DisplacementFieldTransform(bend))
+    assert found == pytest.approx([6.0, 0.0, 0.0, 0.0], abs=1e-6)
+
+
+def test_points_whose_labels_are_swapped_are_refused_and_carelessly_placed_ones_are_not():
+    swapped = THERE[[3, 1, 2, 0]]
+    with pytest.raises(InputError, match=r"do not fit each other: .* \d+ mm apart"):
+        Landmarks(LABELS, POINTS, swapped)
+    careless = THERE + np.random.default_rng(1).normal(0, 6.0, THERE.shape)
+    assert 1.0 < Landmarks(LABELS, POINTS, careless).distances(TURN_AND_SHIFT).mean() < 20.0
 
 
 def test_too_few_unpaired_and_lined_up_points_are_refused():

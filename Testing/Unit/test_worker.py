@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import os
+import re
 import signal
 import stat
 import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +23,10 @@ from MedFusionLib.errors import Cancelled, GeometryError, InputError
 from MedFusionLib.fusion import fuse
 from MedFusionLib.slicer_app.running.child_process import SubprocessChild
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, WorkerError, workerCommand
+from MedFusionLib.version import __version__
 from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import Volume
+from MedFusionLib.worker.__main__ import without_options
 from MedFusionLib.worker.protocol import save_volume
 from MedFusionLib.worker.tasks import Tasks
 
@@ -230,6 +235,68 @@ def test_a_refusal_of_the_library_arrives_as_the_same_error(client):
 def test_an_unknown_window_is_refused_with_the_sentence_of_the_library(client):
     with pytest.raises(InputError, match="is not a window"):
         client.wait(submit(client, options={"window_reference": "wide"}))
+
+
+def test_the_log_tells_what_was_asked_for_and_how_it_ended_without_names(client):
+    named = replace(volume(1), metadata={"source": "DOE^JANE", "patient_name": "DOE^JANE"})
+    options = {"method": "average", "device": "cpu"}
+    client.wait(client.submit("fuse", {"reference": volume(), "other": named}, options=options))
+    with pytest.raises(InputError):
+        options = {"method": "average", "window_other": "no such"}
+        client.wait(client.submit("fuse", {"reference": volume(), "other": named}, options=options))
+    log = "\n".join(client.log)
+    assert f"MedFusion {__version__}" in log
+    assert "fuse 1: method average, device cpu" in log
+    assert "fuse 1 done in" in log
+    assert "fuse 2 ended: InputError" in log
+    assert "DOE" not in log
+
+
+def test_no_sentence_for_the_panel_names_an_option_of_the_command_line(client, repository):
+    with pytest.raises(GeometryError, match=r"Let the other one be resampled, or choose volumes"):
+        client.wait(
+            client.submit(
+                "fuse",
+                {"reference": volume(), "other": replace(volume(1), spacing=(2.0, 2.0, 2.0))},
+                options={"method": "average", "device": "cpu", "alignment": "none"},
+            )
+        )
+    found = []
+    for path in (repository / "MedFusionLib").rglob("*.py"):
+        parts = path.relative_to(repository / "MedFusionLib").parts
+        if parts[0] not in ("commands", "evaluation", "training", "cli.py", "batch"):
+            found += [text for text in sentences(path) if re.search(r"--[a-z]", text)]
+    assert len(found) > 10, "or the search finds nothing"
+    for text in found:
+        assert not re.search(r"--[a-z]", without_options(text)), text
+
+
+def sentences(path: Path) -> list[str]:
+    """All texts of a file with more than one word that are no docstrings."""
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    documented = [
+        node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)
+    ]  # docstrings and notes below a name
+    joined = {
+        id(part): node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
+    texts = [
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and node not in documented
+        and id(node) not in joined
+    ]
+    texts += [
+        "".join(part.value if isinstance(part, ast.Constant) else "x" for part in node.values)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+    ]
+    return [text for text in texts if " " in text]
 
 
 def test_the_exchange_folder_is_private_and_empties_itself(client, temporary):

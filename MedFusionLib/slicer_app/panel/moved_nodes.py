@@ -1,4 +1,5 @@
-"""Sees when a node is moved in the world, which a parameter node that names it does not tell."""
+"""Sees when a node is moved in the world or gets other voxels, of which a parameter node that names
+it does not tell."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ MOVED_MILLISECONDS = 300
 
 
 class MovedNodes(VTKObservationMixin):
-    """Calls ``onMoved()`` after one of the watched nodes was moved, at most three times a second.
+    """Calls ``onMoved()`` after a watched node was moved or got other voxels, at most three times
+    a second.
 
     A tracked transform moves sixty times a second; a line of text need not.
     """
@@ -28,10 +30,13 @@ class MovedNodes(VTKObservationMixin):
             return
         self._nodes = nodes
         self.removeObservers()
-        for node in filter(None, nodes):
-            self.addObserver(node, node.TransformModifiedEvent, self._onTransformModified)
+        # One volume may be chosen twice, until the panel has refused it.
+        for node in {node for node in nodes if node is not None}:
+            self.addObserver(node, node.TransformModifiedEvent, self._onModified)
+            if node.IsA("vtkMRMLVolumeNode"):
+                self.addObserver(node, node.ImageDataModifiedEvent, self._onModified)
 
-    def _onTransformModified(self, caller, event) -> None:
+    def _onModified(self, caller, event) -> None:
         if not self._told:
             self._told = True
             qt.QTimer.singleShot(MOVED_MILLISECONDS, self._tell)

@@ -10,9 +10,11 @@ import qt
 
 from MedFusionLib.registration.quick_check import APART
 from MedFusionLib.slicer_app.choices import AlignmentChoice
+from MedFusionLib.slicer_app.panel.batch import BatchSection
 from MedFusionLib.slicer_app.panel.chosen_nodes import ChosenNodes
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
 from MedFusionLib.slicer_app.panel.icons import setIcons
+from MedFusionLib.slicer_app.panel.in_sight import bringIntoSight
 from MedFusionLib.slicer_app.panel.inputs import (
     ChosenInputs,
     chosenOptions,
@@ -28,10 +30,12 @@ from MedFusionLib.slicer_app.panel.result import ResultSection
 from MedFusionLib.slicer_app.panel.run import RunSection
 from MedFusionLib.slicer_app.panel.state import REGISTERING, PanelState, panelState
 from MedFusionLib.slicer_app.panel.statements import asHtml, inputStatements
+from MedFusionLib.slicer_app.panel.study import StudySection
 from MedFusionLib.slicer_app.panel.views import ViewSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.scene.provenance import recordMeasures, sourcesOf
 
+MILLISECONDS_TO_LAY_OUT = 300
 SELECTORS = (
     "referenceSelector",
     "otherSelector",
@@ -60,9 +64,11 @@ class Panel:
         self.preview = PreviewSection(ui, logic.client, self.request)
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
         self.position = PositionCheck(logic.client, self.refresh)
-        self.result = ResultSection(ui)
+        self.result = ResultSection(ui, lambda: self.quality.isMeasuring)
         self.views = ViewSection(ui, lambda: self.result.node, self.request)
         self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
+        self.study = StudySection(ui)
+        self.batch = BatchSection(ui, logic.client, logic.ensureReady)
         ui.registerButton.connect("clicked()", self.onRegisterButton)
         setIcons(ui)
         for name in SELECTORS:
@@ -74,7 +80,8 @@ class Panel:
         self._pair = self._chosenPair()
         self.run.clearText()
         self.stopPreview()
-        for section in (self.chosen, self.devices, self.result, self.views, self.quality):
+        sections = (self.chosen, self.devices, self.result, self.views, self.quality)
+        for section in (*sections, self.study, self.batch):
             section.setParameters(parameters)
         self.refresh()
 
@@ -104,7 +111,7 @@ class Panel:
         self.run.question = state.question
         self.devices.showChosen()
         self.preview.show(state)
-        for section in (self.result, self.views, self.quality):
+        for section in (self.result, self.views, self.quality, self.study):
             section.refresh()
 
     def _apart(self) -> str | None:
@@ -191,9 +198,12 @@ class Panel:
         if self._checked is not None:
             report["quick_check"] = self._checked
             recordMeasures(fusedNode, report)
-        parameters.outputVolume = fusedNode
-        if parameters.alignment in REGISTERING:
-            parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
+        self.result.show(fusedNode)
+        if sourcesOf(fusedNode) == self._chosenPair():
+            # Whatever was chosen meanwhile must not be fused into it.
+            parameters.outputVolume = fusedNode
+            if report.get("registration"):
+                parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
         self.quality.setReport(fusedNode, report, self.run.lastNumber)
         # In a turn of its own, so that the interface lives between the two.
         qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
@@ -205,6 +215,12 @@ class Panel:
         self.views.onFused(fusedNode)
         if parameters.score and not self.run.running:
             self.quality.measure(SAMPLED_SLICES)
+        # The texts get their heights in the next turns.
+        qt.QTimer.singleShot(MILLISECONDS_TO_LAY_OUT, self._bringResultIntoSight)
+
+    def _bringResultIntoSight(self) -> None:
+        if self._parameters is not None:
+            bringIntoSight(self.ui.resultCollapsibleButton, self.ui.applyButton)
 
     def stop(self) -> None:
         """End the run and the preview, and drop what observes the scene."""
@@ -216,6 +232,11 @@ class Panel:
         self.views.stop()
         self.quality.forget()
         self.logic.stop()
+
+    def end(self) -> None:
+        """``stop``, and end the batch, which goes on while scenes come and go."""
+        self.stop()
+        self.batch.stop()
 
 
 def _say(label, text: str) -> None:

@@ -78,7 +78,14 @@ class QualitySection:
             fusion=self._run,
             most_slices=mostSlices,
         )
-        self.refresh()
+        self._onChanged()
+
+    @property
+    def isMeasuring(self) -> bool:
+        """Whether the measures of the shown volume are on their way."""
+        fusedNode = self._shownNode()
+        isOfLastRun = fusedNode is not None and fusedNode.GetID() == self._fusedId
+        return self._measuring is not None and isOfLastRun
 
     def stopMeasuring(self) -> None:
         """Nobody waits for the measures any more."""
@@ -98,7 +105,7 @@ class QualitySection:
 
     def _onMeasuringFailed(self, error: MedFusionError) -> None:
         self._measuring = None
-        self.refresh()
+        self._onChanged()
         if not isinstance(error, Cancelled):
             self._tell(str(error))
 
@@ -138,7 +145,7 @@ class QualitySection:
         fusedNode = self._shownNode()
         made = fusedNode.GetNodeReference(HIDDEN_ROLE)
         if made is not None:
-            view_layouts.showBlend(fusedNode, made, HIDDEN_OPACITY)
+            view_layouts.showLayers([(fusedNode, 1.0), (made, HIDDEN_OPACITY)])
             return
         self._tell(_("Looking for what is hidden..."))
         self.logic.client.submit(
@@ -150,12 +157,13 @@ class QualitySection:
         )
 
     def _onHiddenMapped(self, fusedNode, result) -> None:
+        self._tell("")
         if fusedNode.GetScene() is None or fusedNode.GetID() != self._fusedId:
             return
         node = showHiddenMap(fusedNode, result["volume"])
         self._report = {**self._report, "hidden": result["hidden"]}
         recordMeasures(fusedNode, self._report)
-        view_layouts.showBlend(fusedNode, node, HIDDEN_OPACITY)
+        view_layouts.showLayers([(fusedNode, 1.0), (node, HIDDEN_OPACITY)])
         self._onChanged()
 
     def onShowTableButton(self) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.statements import Shown, asHtml, resultStatements
 from MedFusionLib.slicer_app.scene.provenance import TRANSFORM_ROLE, isFused, sourcesOf
@@ -15,8 +17,9 @@ class ResultSection:
     scenes, renamed nodes and other choices above.
     """
 
-    def __init__(self, ui) -> None:
+    def __init__(self, ui, isBeingMeasured: Callable[[], bool]) -> None:
         self.ui = ui
+        self._isBeingMeasured = isBeingMeasured
         self._parameters = None
         self._lastNode = None
         ui.useTransformButton.connect("clicked()", self.onUseTransformButton)
@@ -27,6 +30,10 @@ class ResultSection:
         if parameters is None:
             self.ui.resultLabel.text = asHtml(resultStatements(None))
             self.ui.useTransformButton.visible = False
+
+    def show(self, fusedNode) -> None:
+        """A run has made or updated this volume."""
+        self._lastNode = fusedNode
 
     def forget(self, node) -> None:
         """A node leaves the scene."""
@@ -76,6 +83,7 @@ class ResultSection:
             reference=_name(reference),
             other=_name(other),
             transform=_name(transform),
+            isBeingMeasured=self._isBeingMeasured(),
             isOfChosen=(reference, other) == self._chosenPair(),
         )
 

@@ -44,6 +44,7 @@ class Shown:
     reference: str | None
     other: str | None
     transform: str | None = None
+    isBeingMeasured: bool = False
     isOfChosen: bool = True
     """Whether it was made from the volumes that are chosen now."""
 
@@ -69,14 +70,14 @@ def resultStatements(shown: Shown | None) -> list[Statement]:
     if shown is None:
         return [Statement(Weight.NOTE, _("Nothing is fused yet."))]
     warnings = [_asSentence(text) for text in shown.report.get("warnings", ())]
-    alignment = _alignmentStatement(shown)
+    alignment = alignmentStatement(shown)
     # The verdict of a registration is in the alignment's own sentence already.
     repeated = ("The alignment is ",) if shown.report.get("registration") else ()
     return [
         _sourceStatement(shown),
         *([] if shown.isOfChosen else [Statement(Weight.WARNING, _notOfChosen())]),
         alignment,
-        _hiddenStatement(shown.report.get("hidden")),
+        _hiddenStatement(shown.report.get("hidden"), shown.isBeingMeasured),
         *(Statement(Weight.WARNING, text) for text in warnings if not text.startswith(repeated)),
     ]
 
@@ -102,7 +103,8 @@ def _notOfChosen() -> str:
     return _("This is not a fusion of the volumes that are chosen above.")
 
 
-def _alignmentStatement(shown: Shown) -> Statement:
+def alignmentStatement(shown: Shown) -> Statement:
+    """How the two volumes came to lie on each other, and how far that can be trusted."""
     registration = shown.report.get("registration")
     if registration is not None:
         return _registrationStatement(registration["quality"])
@@ -110,6 +112,8 @@ def _alignmentStatement(shown: Shown) -> Statement:
     if check.get("verdict") == APART:
         return Statement(Weight.BAD, _("Fused as they lay: {sentence}").format(**check))
     kind = (shown.report.get("transform") or {}).get("kind")
+    if kind == "given" and shown.report.get("registered_before"):
+        return _registrationStatement(shown.report["registered_before"])
     if kind == "given":
         sentence = _("Aligned by the transform '{name}', which was not judged.")
         known = shown.transform or _("of the run")
@@ -128,11 +132,13 @@ def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
     return Statement(weight, sentence.format(reason=_asSentence(quality["reason"])))
 
 
-def _hiddenStatement(figures: Mapping[str, Any] | None) -> Statement:
+def _hiddenStatement(figures: Mapping[str, Any] | None, isBeingMeasured: bool) -> Statement:
     if figures is not None:
         shares = [share or 0.0 for share in figures["hidden_share"].values()]
         weight = Weight.WARNING if max(shares) > MUCH_HIDDEN else Weight.NOTE
         return Statement(weight, _("Hidden: {sentence}").format(sentence=figures["sentence"]))
+    if isBeingMeasured:
+        return Statement(Weight.NOTE, _("What fusing hides is being measured..."))
     return Statement(
         Weight.NOTE,
         _("What fusing hides was not measured: Compare shows both volumes beside the fused one."),

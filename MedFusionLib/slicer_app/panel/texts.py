@@ -11,6 +11,7 @@ from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, SAME
 from MedFusionLib.slicer_app.panel.facts import Inputs, JobState
 from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.volumes.series_facts import SeriesFacts
 
 FUSING = "Fusing slices"
 """The message with which ``MedFusionLib.fusion`` counts slices."""
@@ -45,7 +46,7 @@ def modalityText(volume: VolumeFacts | None) -> str:
     return _("from DICOM: {modality}").format(modality=volume.modality)
 
 
-def identityText(volume: VolumeFacts) -> str:
+def identityText(volume: VolumeFacts | SeriesFacts) -> str:
     """Who a volume shows, and when, as DICOM tells; empty without DICOM."""
     known = volume.identity
     name = known.get("patient_name", "").split("=")[0].replace("^", " ").strip()

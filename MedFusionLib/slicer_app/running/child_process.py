@@ -30,7 +30,7 @@ class ChildProcess(Protocol):
     """Called once, with the exit code (negative or non-zero after a crash or a kill)."""
 
     def start(self, command: Sequence[str]) -> None:
-        """Start the program; one that is not there ends at once with code 127."""
+        """Start the program; one that is not there ends with code 127, once this has returned."""
         ...
 
     def send(self, data: bytes) -> None:
@@ -167,9 +167,10 @@ class QProcessChild:
         self.onFinished(code if status == self._qt.QProcess.NormalExit else -code)
 
     def _onError(self, error) -> None:
-        # Only a program that did not start ends without `finished`.
+        # Only a program that did not start ends without `finished`. Where the system says so at
+        # once, as on Windows, nobody has the process yet who could be told.
         if error == self._qt.QProcess.FailedToStart:
-            self.onFinished(127)
+            self.later(0, lambda: self.onFinished(127))
 
     def send(self, data: bytes) -> None:
         if self._process.state() != self._qt.QProcess.NotRunning:

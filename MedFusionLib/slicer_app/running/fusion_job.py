@@ -19,8 +19,14 @@ from MedFusionLib.methods import DEFAULT_METHOD
 from MedFusionLib.registration.transforms import matrix_of
 from MedFusionLib.slicer_app.running.worker_client import SECONDS_TO_WAIT, WorkerClient
 from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP
+from MedFusionLib.slicer_app.scene.judged_transforms import recordVerdict, verdictFor
 from MedFusionLib.slicer_app.scene.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
-from MedFusionLib.slicer_app.scene.node_checks import namedNode, refuseOutput, refuseSameVolume
+from MedFusionLib.slicer_app.scene.node_checks import (
+    namedNode,
+    refuseOutput,
+    refuseSameVolume,
+    refuseWhatIsNoTransform,
+)
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodesInSteps, displayedWindow
 from MedFusionLib.slicer_app.scene.transforms import TransformInSteps
@@ -112,6 +118,8 @@ def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> Fus
     refuseSameVolume(referenceNode, otherNode)
     if outputNode is not None:
         outputNode = namedNode(outputNode)
+    if fields.get("transformNode") is not None:
+        refuseWhatIsNoTransform(fields["transformNode"])
     return FusionRequest(referenceNode, otherNode, outputNode, **fields, options=options)
 
 
@@ -252,6 +260,7 @@ class FusionJob:
         self.report = result["report"]
         if request.acceptedPatients is not None:
             self.report["warnings"] = [request.acceptedPatients, *self.report["warnings"]]
+        self._addVerdict()
         outputNode = request.outputNode
         if outputNode is not None and outputNode.GetScene() is None:
             outputNode = None
@@ -267,7 +276,19 @@ class FusionJob:
         if request.alignment in REGISTERED:
             transformNode = showRegistration(result["transform"], request)
             fusedNode.SetNodeReferenceID("MedFusion.Transform", transformNode.GetID())
+            recordVerdict(transformNode, self.report, request.referenceNode, request.otherNode)
         return fusedNode
+
+    def _addVerdict(self) -> None:
+        """What an earlier registration has found of the transform that was chosen."""
+        request = self.request
+        if request.transformNode is None or request.alignment in REGISTERED:
+            return
+        verdict = verdictFor(
+            request.transformNode, self.report, request.referenceNode, request.otherNode
+        )
+        if verdict is not None:
+            self.report["registered_before"] = verdict
 
 
 def showRegistration(transform, request: FusionRequest):

@@ -48,6 +48,10 @@ class WorkerClient:
         self._count = 0
         self.log: list[str] = []
 
+    def another(self) -> WorkerClient:
+        """A client with a process of its own, for work that must not keep others waiting."""
+        return WorkerClient(self._makeChild, self._command)
+
     @property
     def processId(self) -> int | None:
         """The worker's own process ID, once it has reported."""

@@ -58,6 +58,16 @@ def refuseWhatIsNoNode(value) -> None:
         )
 
 
+def refuseWhatIsNoTransform(node) -> None:
+    """Raises ``InputError`` for anything but a transform node of the scene."""
+    if not isinstance(node, slicer.vtkMRMLTransformNode):
+        shown = repr(node.GetName()) if isinstance(node, slicer.vtkMRMLNode) else repr(node)
+        raise InputError(
+            _("{value} is no transform. Give a transform node of the scene.").format(value=shown)
+        )
+    refuseWhatIsNoNode(node)
+
+
 def refuseSameVolume(referenceNode, otherNode) -> None:
     """Raises ``InputError`` where a volume would be fused with itself."""
     if referenceNode is otherNode:

@@ -52,7 +52,7 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
     if report is None:
         return _("Nothing is fused yet.")
     metrics = report.get("metrics")
-    hidden = (report.get("hidden") or {}).get("sentence")
+    hidden = keptText(report)
     if not metrics:
         return hidden or _("The fused slices were not measured.")
     lines = [hidden, *_legibilityLines(metrics, report)]
@@ -62,6 +62,30 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
         empty=metrics["empty_slices"],
     )
     return "\n".join([*(line for line in lines if line), measured])
+
+
+def keptText(report: Mapping[str, Any]) -> str:
+    """How much of either source's contrast the fused volume keeps, from what it hides; empty while
+    that was not measured."""
+    shares = (report.get("hidden") or {}).get("hidden_share") or {}
+    known = {role: share for role, share in shares.items() if share is not None}
+    if len(known) < 2:
+        return ""
+    return _(
+        "Contrast kept: that of the {other} in {otherShare}, that of the {reference} in "
+        "{referenceShare} of the head. Elsewhere more than 80 % of it is hidden."
+    ).format(
+        other=sourceName(report, "other"),
+        otherShare=_keptShare(known["other"]),
+        reference=sourceName(report, "reference"),
+        referenceShare=_keptShare(known["reference"]),
+    )
+
+
+def _keptShare(hidden: float) -> str:
+    if 0 < hidden < 0.005:
+        return _("more than 99 %")
+    return _("{percent} %").format(percent=f"{100 * (1 - hidden):.0f}")
 
 
 def _legibilityLines(metrics: Mapping[str, Any], report: Mapping[str, Any]) -> list[str]:
@@ -118,15 +142,17 @@ def metricsToolTip(report: Mapping[str, Any] | None) -> str:
 
 
 def metricsTable(fusedNode, report: Mapping[str, Any]):
-    """Table node with one row per slice and one column per metric, made or updated."""
+    """Table node with one row per slice, made or updated: what is hidden of either volume where
+    that is known, then one column per metric."""
     scene = fusedNode.GetScene()
     tableNode = fusedNode.GetNodeReference(TABLE_ROLE)
     if tableNode is None:
         name = _("{fused} metrics").format(fused=fusedNode.GetName())
         tableNode = scene.AddNewNodeByClass("vtkMRMLTableNode", scene.GenerateUniqueName(name))
         fusedNode.SetNodeReferenceID(TABLE_ROLE, tableNode.GetID())
-    columns = report["metrics"]["per_slice"]
-    rows = _measuredSlices(columns)
+    metrics = report["metrics"]["per_slice"]
+    rows = _measuredSlices(metrics)
+    columns = {**_hiddenColumns(report), **metrics}
     wasModifying = tableNode.StartModify()
     tableNode.RemoveAllColumns()
     slicer.util.updateTableFromArray(
@@ -137,10 +163,28 @@ def metricsTable(fusedNode, report: Mapping[str, Any]):
     # Slicer would show letters, A to M, over the columns and numbers, 1 to N, beside the slices.
     tableNode.SetUseColumnTitleAsColumnHeader(True)
     tableNode.SetUseFirstColumnAsRowHeader(True)
-    for name in columns:
+    for name in metrics:
         tableNode.SetColumnDescription(name, metricText(name))
     tableNode.EndModify(wasModifying)
     return tableNode
+
+
+def _hiddenColumns(report: Mapping[str, Any]) -> dict[str, Any]:
+    """mm² of each slice that hide a source's contrast, the other volume first."""
+    areas = report["metrics"].get("hidden_mm2")
+    if areas is None:
+        return {}
+    return {
+        _("{source} hidden, mm²").format(source=sourceName(report, role)): areas[role]
+        for role in ("other", "reference")
+    }
+
+
+def sourceName(report: Mapping[str, Any], role: str) -> str:
+    """What a source is called: its modality, or its role."""
+    modality = (report.get(role) or {}).get("modality", "unknown")
+    roles = {"reference": _("reference"), "other": _("other volume")}
+    return roles[role] if modality == "unknown" else modality
 
 
 def _measuredSlices(columns: Mapping[str, Any]) -> np.ndarray:
