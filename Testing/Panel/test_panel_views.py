@@ -194,6 +194,7 @@ def test_leaving_navigate_gives_the_view_back_and_lets_go_of_the_pointer(panel, 
     settle(panel)
     assert seen(red) == before
     assert not panel.ui.followPointerCheckBox.checked
+    assert panel.ui.zoomComboBox.currentText == "Kept as it is"
     move(pointer, (1.0, 1.0, 1.0))
     assert seen(red) == before
 
