@@ -26,8 +26,8 @@ def methods_command(
         table.add_row(card.name, card.kind, _described(card))
     Console().print(table)
     Console().print(
-        f"Default: {DEFAULT_METHOD}, the method that shows most of a lesion where it shows least, "
-        "and then the one with the best scores."
+        f"Default: {DEFAULT_METHOD}, over CT, PET and SPECT together the first by what a reader "
+        "sees (lesions, bone, uptake), and then by the scores of fused images."
     )
 
 

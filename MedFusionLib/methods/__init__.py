@@ -127,8 +127,8 @@ _CARDS = (
 )
 
 DEFAULT_METHOD = "asfe"
-"""What runs when the user names no method: of all, the one that shows most of a lesion where it
-shows least (set, source, sign and size), and then the one with the best scores."""
+"""What runs when the user names no method: over CT, PET and SPECT together the first by what a
+reader sees, then by the scores of fused images (docs/RESULTS.md)."""
 
 PREVIEW_METHOD = "live"
 """What a live preview shows in place of a method that is too slow to follow the user."""

@@ -102,20 +102,30 @@ def guided_filter(guide: Tensor, source: Tensor, radius: int, epsilon: float) ->
 
 def box_mean(image: Tensor, radius: int) -> Tensor:
     """Mean over the part of the (2·radius + 1)² window that lies inside the image."""
-    sums = _window_sums(_window_sums(image, radius, -1), radius, -2)
-    ones = torch.ones(image.shape[-2:], dtype=torch.float64, device=image.device)
-    counts = _window_sums(_window_sums(ones, radius, -1), radius, -2)
-    return (sums / counts).to(image.dtype)
+    # In double against cancellation: a window's sum is the difference of two running totals.
+    sums = _window_sums(_window_sums(image.to(torch.float64), radius, -1), radius, -2)
+    rows, columns = (_window_lengths(length, radius, image) for length in image.shape[-2:])
+    return (sums / (rows[:, None] * columns)).to(image.dtype)
 
 
 def _window_sums(image: Tensor, radius: int, axis: int) -> Tensor:
-    """Sliding sums along one axis from running totals, in double against cancellation."""
-    totals = functional.pad(image.to(torch.float64).cumsum(axis).movedim(axis, -1), (1, 0))
-    length = totals.shape[-1] - 1
-    places = torch.arange(length, device=image.device)
-    upper = totals[..., (places + radius + 1).clamp_max(length)]
-    lower = totals[..., (places - radius).clamp_min(0)]
-    return (upper - lower).movedim(-1, axis)
+    """Sliding sums along one axis from running totals, by slices: gathering costs three times."""
+    totals = image.cumsum(axis)
+    length = totals.shape[axis]
+    inside = max(length - radius, 0)
+    last = totals.narrow(axis, length - 1, 1)
+    beyond = [last] * min(radius, length)
+    sums = torch.cat([totals.narrow(axis, length - inside, inside), *beyond], axis)
+    if inside > 1:
+        before = totals.narrow(axis, 0, inside - 1)
+        sums.narrow(axis, length - inside + 1, inside - 1).sub_(before)
+    return sums
+
+
+def _window_lengths(length: int, radius: int, like: Tensor) -> Tensor:
+    """How much of the window at each place of an axis lies inside; float64."""
+    places = torch.arange(length, device=like.device, dtype=torch.float64)
+    return (places + radius).clamp_max(length - 1) - (places - radius).clamp_min(0) + 1
 
 
 def create(device: torch.device) -> GuidedFilter:

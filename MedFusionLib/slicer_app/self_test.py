@@ -20,6 +20,7 @@ from MedFusionLib.slicer_app.panel.icons import SLICER_ICONS
 from MedFusionLib.slicer_app.panel.panel import SELECTORS
 from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE
 from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
+from MedFusionLib.slicer_app.views.layers import layersOf
 
 FASTEST = "average"
 SECONDS_TO_WAIT = 120.0
@@ -203,6 +204,60 @@ def deletedPointerStopsNavigation(case, logic) -> None:
     case.assertIn("deleted", widget.ui.distanceLabel.text)
 
 
+def blendNeedsNoFusion(case, logic) -> None:
+    """Reference and other are blended before any run; pressed again, the views are as before."""
+    widget, parameters, bystander = _chosenPair()
+    slicer.util.setSliceViewerLayers(background=bystander, foreground=None, fit=True)
+    before = _redView()
+    widget.ui.blendButton.click()
+    case.assertEqual(len(_redView()[-1]), 2)
+    parameters.otherOpacity = 0.25
+    case.assertEqual(_redView()[-1][1][1], 0.25)
+    widget.ui.blendButton.click()
+    slicer.app.processEvents()
+    case.assertEqual(_redView(), before)
+
+
+def navigationIsToldAndLeft(case, logic) -> None:
+    """Tracking, target and trajectory are told; outside and lost cannot be overlooked; what was
+    deleted is gone; leaving gives the views back."""
+    widget, parameters, _bystander = _chosenPair()
+    _apply(case, widget)
+    slicer.app.processEvents()
+    before = _redView()
+    ui, addNode = widget.ui, slicer.mrmlScene.AddNewNodeByClass
+    pointer, target, line = (
+        addNode(name)
+        for name in (
+            *("vtkMRMLLinearTransformNode", "vtkMRMLMarkupsFiducialNode"),
+            "vtkMRMLMarkupsLineNode",
+        )
+    )
+    target.AddControlPoint(0, 0, 10)
+    line.AddControlPoint(3, 0, 50)
+    line.AddControlPoint(3, 0, 10)
+    parameters.pointerTransform, parameters.targetPoint = pointer, target
+    parameters.trajectoryLine = line
+    ui.navigateButton.click()
+    _move(pointer, 0, 0, 30)
+    ui.followPointerCheckBox.checked = True
+    for words in ("Tracked", "20.0 mm away", "3.0 mm beside it, 20.0 mm deep"):
+        case.assertIn(words, ui.distanceLabel.text)
+    _move(pointer, 0, 0, 900)
+    case.assertIn("OUTSIDE", ui.alarmLabel.text)
+    pointer.SetAttribute("TransformStatus", "MISSING")
+    _move(pointer, 0, 0, 30)
+    case.assertIn("LOST", ui.alarmLabel.text)
+    slicer.mrmlScene.RemoveNode(target)
+    case.assertIsNone(parameters.targetPoint)
+    case.assertIsNone(ui.targetSelector.currentNode())
+    case.assertIn("target was deleted", ui.distanceLabel.text)
+    ui.navigateButton.click()
+    slicer.app.processEvents()
+    case.assertEqual(_redView(), before)
+    case.assertFalse(ui.followPointerCheckBox.checked)
+
+
 def resultComesBeforeItsMeasures(case, logic) -> None:
     """The fused volume is shown at once; some of its slices are measured afterwards, and what is
     hidden is laid over it when it is asked for."""
@@ -273,6 +328,8 @@ TESTS = (
     deletedNodesLeaveNothingChosen,
     anotherInputMakesANewVolume,
     deletedPointerStopsNavigation,
+    blendNeedsNoFusion,
+    navigationIsToldAndLeft,
     resultComesBeforeItsMeasures,
     headsApartAreTold,
     whatCannotBeFusedIsSaid,
@@ -317,6 +374,24 @@ def _apply(case, widget) -> None:
     widget.ui.applyButton.click()
     _wait(case, lambda: not widget.panel.run.running)
     case.assertIn("Done in", widget.ui.progressLabel.text)
+
+
+def _redView() -> tuple:
+    """Place, zoom and layers of the red view."""
+    sliceWidget = slicer.app.layoutManager().sliceWidget("Red")
+    sliceNode = sliceWidget.mrmlSliceNode()
+    return (
+        slicer.util.arrayFromVTKMatrix(sliceNode.GetSliceToRAS()).round(6).tolist(),
+        [round(size, 6) for size in sliceNode.GetFieldOfView()],
+        [one for one in layersOf(sliceWidget.mrmlSliceCompositeNode()) if one[0]],
+    )
+
+
+def _move(pointer, right: float, front: float, up: float) -> None:
+    matrix = vtk.vtkMatrix4x4()
+    for row, millimetres in enumerate((right, front, up)):
+        matrix.SetElement(row, 3, millimetres)
+    pointer.SetMatrixTransformToParent(matrix)
 
 
 def _smallPair():

@@ -35,7 +35,12 @@ class TrackedPose:
     def is_seen(self) -> bool:
         """Whether the tracker sees the tool; many send a unit matrix for one that they do not."""
         is_pose = np.isfinite(self.matrix).all() and not np.array_equal(self.matrix, np.eye(4))
-        return bool(is_pose and self.status.upper().removeprefix("TOOL_") in SEEN)
+        return bool(is_pose and is_vouched_for(self.status))
+
+
+def is_vouched_for(status: str) -> bool:
+    """Whether a tracker's word on a pose does not say that it is wrong; an empty one does not."""
+    return status.upper().removeprefix("TOOL_") in SEEN
 
 
 def refuse_device_name(name: str) -> None:

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import slicer
 
-from MedFusionLib.slicer_app.scene.colour_legend import legendOf, scaleOf, uptakeColours
+from MedFusionLib.slicer_app.scene.colour_legend import (
+    legendOf,
+    renewLegends,
+    scaleOf,
+    uptakeColours,
+)
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, fusedNodeFromVolume, fuseNodes
 from MedFusionLib.slices.colour import apply_colour_map
 from MedFusionLib.volumes.volume import Volume
@@ -79,6 +84,24 @@ def test_a_slicer_without_legends_shows_the_fused_node_all_the_same(nodes, monke
     monkeypatch.delattr(slicer, "vtkMRMLColorLegendDisplayNode")
     node, _report = fused(nodes)
     assert node.GetNumberOfDisplayNodes() == 1
+
+
+def test_the_scene_alone_may_know_what_a_legend_is(scene, nodes, monkeypatch):
+    """As in a Slicer whose module Colors does not tell Python of the class."""
+    scene.RegisterNodeClass(slicer.vtkMRMLColorLegendDisplayNode())
+    monkeypatch.delattr(slicer, "vtkMRMLColorLegendDisplayNode")
+    node, _report = fused(nodes)
+    assert legendOf(node).GetTitleText() == "counts"
+
+
+def test_a_view_is_told_of_its_layers_as_if_a_user_had_chosen_them(scene):
+    view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+    told = []
+    view.AddObserver("ModifiedEvent", lambda *_: told.append(view.GetInteractionFlags()))
+    renewLegends(view)
+    assert told == [view.BackgroundVolumeFlag | view.ForegroundVolumeFlag]
+    assert view.GetInteractionFlags() == 0
+    assert not view.GetInteracting(), "linked views stay as they are"
 
 
 def test_the_users_nodes_keep_their_colours(nodes):

@@ -154,7 +154,9 @@ class Fixture:
         sliceNode.SetOrientation("Axial")
         sliceNode.SetSliceOffset(5.0)
         sliceNode.SetMappedInLayout(1)
-        compositeNode = self.scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
+        compositeNode = slicer.vtkMRMLSliceCompositeNode()
+        compositeNode.SetLayoutName("Red")
+        self.scene.AddNode(compositeNode)
         slicer.app.views = loadStandIns().SliceViews(sliceNode, compositeNode)
         return sliceNode, compositeNode
 

@@ -45,18 +45,18 @@ WIDTHS = (60.0, 120.0, 200.0)
 class NavigationSection:
     """Lets the slice views follow a pointer and says where its tip is.
 
-    ``shownNode()`` is the fused volume in view, or None; ``warn(text)`` shows an alarm in the
-    slice views, an empty text none.
+    ``shownNode()`` is the fused volume in view, or None; ``warn(text, colour)`` shows an alarm in
+    the slice views, an empty text none.
     """
 
-    def __init__(self, ui, shownNode: Callable, warn: Callable[[str], None]) -> None:
+    def __init__(self, ui, shownNode: Callable, warn: Callable[..., None]) -> None:
         self.ui = ui
         self._shownNode = shownNode
         self._warn = warn
         self._parameters = None
         self._isLooking = False
         self._deleted: dict[str, str] = {}
-        self._follower = PointerFollower(onMoved=self._onPointerMoved)
+        self._follower = PointerFollower(self._onPointerMoved, self._tell)
         self._drive = ResliceDrive()
         self._stream = SliceStream()
         ui.resliceDriverCheckBox.enabled = resliceDriverLogic() is not None
@@ -170,10 +170,14 @@ class NavigationSection:
 
     def _tell(self) -> None:
         statements, alarm = self._statements()
-        self._warn(alarm.text if alarm is not None else "")
+        if alarm is None:
+            self._warn("")
+        else:
+            self._warn(alarm.text, alarm.colour)
         self.ui.alarmLabel.text = alarmHtml(alarm)
         self.ui.alarmLabel.visible = alarm is not None
         self.ui.distanceLabel.text = asHtml(statements)
+        self.ui.distanceLabel.visible = self.following or bool(self._deleted)
 
     def _statements(self) -> tuple[list[Statement], Alarm | None]:
         deleted = [Statement(Weight.WARNING, text) for text in self._deleted.values()]

@@ -19,6 +19,11 @@ class Alarm:
     text: str
     weight: Weight = Weight.BAD
 
+    @property
+    def colour(self) -> tuple[float, float, float]:
+        """Red, green and blue, 0 to 1; brighter than on the panel's light ground."""
+        return (1.0, 0.15, 0.1) if self.weight is Weight.BAD else (1.0, 0.65, 0.0)
+
 
 def alarmOf(tracking: TrackingState, distance: float | None) -> Alarm | None:
     """The worst that is to be said of a pointer, or None."""

@@ -40,6 +40,7 @@ class ViewSection:
         self._parameters = None
         self._mode: Mode | None = None
         self._before: ViewsBefore | None = None
+        self._wasFollowing = False
         self._reveal = view_layouts.LayerReveal()
         self._volumeIn3D = VolumeIn3D()
         self._alignedOther = AlignedOther()
@@ -144,6 +145,7 @@ class ViewSection:
     def _enter(self, mode: Mode) -> None:
         if self._before is None:
             self._before = ViewsBefore()
+            self._wasFollowing = self.navigation.following
         elif self._mode is Mode.COMPARE:
             self._before.giveBackLayout()
         if self._mode is Mode.BLEND:
@@ -167,12 +169,12 @@ class ViewSection:
 
     def leave(self) -> None:
         """Give the views back as they were before the first way of viewing."""
-        mode, self._mode = self._mode, None
+        self._mode = None
         before, self._before = self._before, None
-        if mode is Mode.NAVIGATE:
+        if not self._wasFollowing:
             self.navigation.leave()
         if before is not None:
-            before.giveBack()
+            before.giveBack(then=self.navigation.followShownViews)
         self._endBlend()
         self._alignedOther.forget()
 

@@ -16,8 +16,10 @@ LEGEND_CLASS = "vtkMRMLColorLegendDisplayNode"
 SCALE_ROLE = "MedFusion.UptakeScale"
 _MAP_ATTRIBUTE = "MedFusion.ColourMap"
 _COLOURS = 256
-_SIZE, _PLACE = (0.09, 0.4), (0.97, 0.5)
-"""Share of the view that the legend takes, and where it is: upright at the right edge."""
+_SIZE, _PLACE = (0.07, 0.4), (0.97, 0.5)
+"""Share of the view that the legend takes, and where it is: upright at the right edge.
+
+Its letters are as large as its width allows; wider, they lie over the head."""
 
 
 def uptakeColours(scene, colourMap: str):
@@ -60,13 +62,26 @@ def showLegend(fusedNode, report: Mapping[str, Any]) -> None:
 
 def showScale(volumeNode, legend: Legend | None) -> None:
     """Show a scale of colours beside a volume in the views, or none any more."""
-    if not hasattr(slicer, LEGEND_CLASS):
-        return
     if legend is None:
         _removeLegend(volumeNode)
-    else:
+        return
+    bar = legendOf(volumeNode) or _newBar(volumeNode.GetScene())
+    if bar is not None:
         _showScale(volumeNode, legend)
-        _showBar(volumeNode, legend)
+        _showBar(volumeNode, legend, bar)
+
+
+def renewLegends(compositeNode) -> None:
+    """Let the legends see anew which volumes a slice view shows.
+
+    Slicer's views look, and make legends for a view that is newer than they are, only where a user
+    has chosen a layer, which the flags of the view's node tell; not where code has.
+    """
+    before = compositeNode.GetInteractionFlags()
+    chosen = compositeNode.BackgroundVolumeFlag | compositeNode.ForegroundVolumeFlag
+    compositeNode.SetInteractionFlags(before | chosen)
+    compositeNode.Modified()
+    compositeNode.SetInteractionFlags(before)
 
 
 def legendOf(fusedNode):
@@ -103,16 +118,27 @@ def _showScale(fusedNode, legend: Legend) -> None:
     node.SetWindowLevelMinMax(legend.low, legend.high)
 
 
-def _showBar(fusedNode, legend: Legend) -> None:
-    node = legendOf(fusedNode)
-    if node is None:
-        node = slicer.vtkMRMLColorLegendDisplayNode()
+def _newBar(scene):
+    """A legend's display node; None where Slicer has no legends.
+
+    The module Colors makes the class known to the scene, and not always to Python.
+    """
+    if hasattr(slicer, LEGEND_CLASS):
+        return slicer.vtkMRMLColorLegendDisplayNode()
+    node = scene.CreateNodeByClass(LEGEND_CLASS)
+    if node is not None:
+        node.UnRegister(None)
+    return node
+
+
+def _showBar(fusedNode, legend: Legend, node) -> None:
+    if node.GetScene() is None:
         node.SetName(_("{fused} legend").format(fused=fusedNode.GetName()))
-        fusedNode.GetScene().AddNode(node)
         node.SetNumberOfLabels(TICKS)
         node.SetMaxNumberOfColors(_COLOURS)
         node.SetSize(*_SIZE)
         node.SetPosition(*_PLACE)
+        fusedNode.GetScene().AddNode(node)
         fusedNode.AddAndObserveDisplayNodeID(node.GetID())
     node.SetAndObservePrimaryDisplayNode(scaleOf(fusedNode))
     node.SetAndObserveColorNodeID(scaleOf(fusedNode).GetColorNodeID())

@@ -6,18 +6,20 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
+from MedFusionLib.slicer_app.scene.colour_legend import renewLegends
 from MedFusionLib.slicer_app.scene.provenance import METHOD_ATTRIBUTE, isFused, sourcesOf
 from MedFusionLib.slicer_app.translation import _
-from MedFusionLib.slicer_app.views.layers import shownLayers
+from MedFusionLib.slicer_app.views.layers import layersOf, shownLayers
 
 COMPOSITE_CLASS = "vtkMRMLSliceCompositeNode"
 LONGEST_NAME = 36
 """Characters; a slice view beside two others has room for about as many."""
 FONT_SIZE, WARNING_FONT_SIZE = 13, 26
 COLOUR, WARNING_COLOUR = (1.0, 0.9, 0.5), (1.0, 0.15, 0.1)
-UPPER_RIGHT = vtk.vtkCornerAnnotation.UpperRight
+LOWER_RIGHT = vtk.vtkCornerAnnotation.LowerRight
 UPPER_EDGE = vtk.vtkCornerAnnotation.UpperEdge
-"""Slicer's own annotations take the lower left corner, and with DICOM the upper left one."""
+"""Slicer's own annotations take the lower left corner, and with DICOM the upper left one; a legend
+the middle of the right edge."""
 
 
 def cornerText(compositeNode) -> str:
@@ -47,23 +49,25 @@ def _shortened(name: str) -> str:
 
 
 class CornerTexts(VTKObservationMixin):
-    """Keeps the texts of all slice views up to date, from ``start`` until ``stop``.
+    """Keeps texts and legends of all slice views up to date, from ``start`` until ``stop``.
 
-    ``warn(text)`` writes a text in large red letters into every slice view; an empty one takes it
-    away.
+    ``warn(text)`` writes a text in large letters, red where no other color is given, into every
+    slice view; an empty one takes it away.
     """
 
     def __init__(self) -> None:
         VTKObservationMixin.__init__(self)
         self._scene = None
-        self._warning = ""
+        self._warning, self._colour = "", WARNING_COLOUR
         self._views: dict[str, _ViewTexts] = {}
+        self._shown: dict[str, list] = {}
 
     def start(self, scene) -> None:
         """Watch the slice views of a scene."""
         self.stop()
         self._scene = scene
         self.addObserver(scene, scene.NodeAddedEvent, self._onNodeAdded)
+        self.addObserver(scene, scene.NodeRemovedEvent, self._onNodeRemoved)
         for compositeNode in slicer.util.getNodesByClass(COMPOSITE_CLASS, scene):
             self._watch(compositeNode)
         self.update()
@@ -73,16 +77,19 @@ class CornerTexts(VTKObservationMixin):
         self.removeObservers()
         for view in self._views.values():
             view.remove()
-        self._views, self._scene, self._warning = {}, None, ""
+        self._views, self._shown, self._scene = {}, {}, None
+        self._warning, self._colour = "", WARNING_COLOUR
 
-    def warn(self, text: str) -> None:
+    def warn(self, text: str, colour: tuple[float, float, float] = WARNING_COLOUR) -> None:
         """Show a warning in all slice views, or none."""
-        if text != self._warning:
-            self._warning = text
+        if (text, colour) != (self._warning, self._colour):
+            self._warning, self._colour = text, colour
             self.update()
 
     def update(self) -> None:
         """Write what is true now into every slice view."""
+        if self._scene is None:
+            return
         for compositeNode in slicer.util.getNodesByClass(COMPOSITE_CLASS, self._scene):
             self._update(compositeNode)
 
@@ -91,12 +98,21 @@ class CornerTexts(VTKObservationMixin):
         if node.IsA(COMPOSITE_CLASS):
             self._watch(node)
 
+    @vtk.calldata_type(vtk.VTK_OBJECT)
+    def _onNodeRemoved(self, scene, event, node) -> None:
+        if node.IsA("vtkMRMLVolumeNode"):
+            self.update()
+
     def _watch(self, compositeNode) -> None:
         if not self.hasObserver(compositeNode, vtk.vtkCommand.ModifiedEvent, self._onModified):
             self.addObserver(compositeNode, vtk.vtkCommand.ModifiedEvent, self._onModified)
 
     def _onModified(self, compositeNode, event) -> None:
         self._update(compositeNode)
+        name, shown = compositeNode.GetLayoutName(), layersOf(compositeNode)
+        if shown != self._shown.get(name):
+            self._shown[name] = shown
+            renewLegends(compositeNode)
 
     def _onVolumeModified(self, volumeNode, event) -> None:
         self.update()
@@ -108,7 +124,7 @@ class CornerTexts(VTKObservationMixin):
         for node in shownLayers(compositeNode):
             for named in (node, *sourcesOf(node)) if isFused(node) else ():
                 self._followName(named)
-        view.write(cornerText(compositeNode), self._warning)
+        view.write(cornerText(compositeNode), self._warning, self._colour)
 
     def _followName(self, node) -> None:
         event, method = vtk.vtkCommand.ModifiedEvent, self._onVolumeModified
@@ -137,9 +153,10 @@ class _ViewTexts:
         for actor in (self._corner, self._warning):
             self._renderer.AddViewProp(actor)
 
-    def write(self, corner: str, warning: str) -> None:
-        before = self._corner.GetText(UPPER_RIGHT), self._warning.GetText(UPPER_EDGE)
-        self._corner.SetText(UPPER_RIGHT, corner)
+    def write(self, corner: str, warning: str, colour: tuple[float, float, float]) -> None:
+        self._warning.GetTextProperty().SetColor(*colour)
+        before = self._corner.GetText(LOWER_RIGHT), self._warning.GetText(UPPER_EDGE)
+        self._corner.SetText(LOWER_RIGHT, corner)
         self._warning.SetText(UPPER_EDGE, warning)
         if before != (corner, warning):
             self._sliceView.scheduleRender()

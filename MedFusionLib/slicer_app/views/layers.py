@@ -1,6 +1,6 @@
 """The volumes that lie over each other in a slice view.
 
-Background and foreground are there in every version of Slicer; 5.10 and later take more on top.
+Background and foreground are there in every version of Slicer; newer ones take more on top.
 """
 
 from __future__ import annotations

@@ -74,11 +74,15 @@ class PointerFollower:
 
     ``onMoved`` gets the tip (RAS, mm) and its distance to the volume's border (mm, None without a
     volume). Views that a reslice driver moves are left to it. While the pointer is lost, nothing
-    moves and ``onMoved`` is not called: the views keep the last place that was true.
+    moves and ``onLost`` is called instead: the views keep the last place that was true.
     """
 
-    def __init__(self, onMoved: Callable[[np.ndarray, float | None], None] | None = None) -> None:
-        self._onMoved = onMoved
+    def __init__(
+        self,
+        onMoved: Callable[[np.ndarray, float | None], None] | None = None,
+        onLost: Callable[[], None] | None = None,
+    ) -> None:
+        self._onMoved, self._onLost = onMoved, onLost
         self._pointerNode = None
         self._observation: int | None = None
         self._sliceNodes: list = []
@@ -122,6 +126,8 @@ class PointerFollower:
 
     def _onTransformModified(self, caller=None, event=None) -> None:
         if not self._watch.state().isTrusted:
+            if self._onLost is not None:
+                self._onLost()
             return
         tip = tipInWorld(self._pointerNode)
         for sliceNode in self._sliceNodes:

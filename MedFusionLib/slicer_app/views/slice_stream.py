@@ -101,11 +101,11 @@ class SliceStream:
         """Send nothing any more, and take the nodes away."""
         connector, node = self._connector, self._node
         self._connector = self._node = self._fusedNode = self._slicer = None
-        if connector is not None and connector.GetScene() is not None:
+        if connector is not None:
             connector.Stop()
-            connector.GetScene().RemoveNode(connector)
-        if node is not None and node.GetScene() is not None:
-            node.GetScene().RemoveNode(node)
+        for one in (connector, node):
+            if one is not None and one.GetScene() is not None:
+                one.GetScene().RemoveNode(one)
 
 
 def _imageState(volumeNode) -> tuple:

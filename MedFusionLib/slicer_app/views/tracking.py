@@ -18,6 +18,8 @@ import slicer
 import vtk
 from slicer.util import VTKObservationMixin
 
+from MedFusionLib.streaming.messages import is_vouched_for
+
 SECONDS_TO_STALE = 1.0
 """Without a new pose, as in SlicerIGT's Watchdog."""
 SECONDS_TO_STILL = 0.5
@@ -26,8 +28,6 @@ MOVED_MM = 0.3
 MOVED_DEGREES = 0.5
 STATUS_ATTRIBUTES = ("TransformStatus", "OpenIGTLink.TransformStatus")
 TRACKED_PREFIX = "OpenIGTLink."
-SEEN = ("OK", "SWITCH_IS_ON", "UNKNOWN")
-"""Words with which the tracker does not say that the pose is wrong. UNKNOWN says nothing."""
 
 
 class Tracking(Enum):
@@ -161,9 +161,9 @@ def isTracked(node) -> bool:
 def lostReason(node) -> str:
     """Why a transform's pose must not be used: the tracker's own word, or its matrix; or empty."""
     for name in STATUS_ATTRIBUTES:
-        status = (node.GetAttribute(name) or "").upper().removeprefix("TOOL_")
-        if status and status not in SEEN:
-            return status
+        status = node.GetAttribute(name) or ""
+        if not is_vouched_for(status):
+            return status.upper().removeprefix("TOOL_")
     matrix = _ownMatrix(node)
     if matrix is None:
         return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import qt
@@ -45,12 +46,18 @@ class ViewsBefore:
         if layoutManager is not None and layoutManager.layout != self._layout:
             layoutManager.setLayout(self._layout)
 
-    def giveBack(self) -> None:
-        """Show the views that were shown, and in them what they showed."""
+    def giveBack(self, then: Callable[[], None] = lambda: None) -> None:
+        """Show the views that were shown, and in them what they showed; ``then()`` is called when
+        all is done, in the next turn of the event loop."""
+
+        def settle() -> None:
+            # Only now have views of another layout their sizes.
+            self._giveBackViews(withLayers=False)
+            then()
+
         self.giveBackLayout()
         self._giveBackViews(withLayers=True)
-        # Only in the next turn have views of another layout their sizes.
-        qt.QTimer.singleShot(0, lambda: self._giveBackViews(withLayers=False))
+        qt.QTimer.singleShot(0, settle)
 
     def _giveBackViews(self, withLayers: bool) -> None:
         layoutManager = slicer.app.layoutManager()
