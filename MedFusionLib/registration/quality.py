@@ -35,7 +35,8 @@ FAILING_LIMITS = 3.0
 LEAST_INFORMATION = 0.15
 WORSE = 0.95
 MIRROR_MARGIN = 1.01
-OWN_MIRROR = 0.99
+OWN_MIRROR = 0.98
+ASYMMETRY_SHARE = 0.3
 FLIP_LIMITS = 2.5
 FLIP_INFORMATION = 0.25
 TURNED_SHARE = 0.95
@@ -233,9 +234,7 @@ def _doubts(evidence: Evidence) -> list[str]:
         found.append("The two volumes tell almost nothing about each other.")
     if evidence.mutual_information_after < WORSE * evidence.mutual_information_before:
         found.append("The volumes tell less about each other than before the alignment.")
-    if evidence.mirror.ratio < MIRROR_MARGIN and evidence.mirror.likeness < OWN_MIRROR:
-        found.append("Whether the other volume is flipped left–right cannot be told.")
-    found += _fits_elsewhere(evidence)
+    found += _fits_mirrored(evidence.mirror) + _fits_elsewhere(evidence)
     if evidence.turned_degrees > USUAL_DEGREES:
         found.append(
             f"The other volume had to be turned by {evidence.turned_degrees:.0f}°. Check the "
@@ -249,6 +248,21 @@ def _doubts(evidence: Evidence) -> list[str]:
     if found:
         found.append("Look at it before you trust it.")
     return found
+
+
+def _fits_mirrored(mirror: Mirror) -> list[str]:
+    """Two volumes of one head share what is not alike on its two sides, so the more that is, the
+    worse they must fit when one is mirrored. Another head has its own unlike sides."""
+    if mirror.likeness >= OWN_MIRROR:
+        return []
+    if mirror.ratio < MIRROR_MARGIN:
+        return ["Whether the other volume is flipped left–right cannot be told."]
+    if mirror.ratio < 1 + ASYMMETRY_SHARE * (1 - mirror.likeness):
+        return [
+            "The two volumes may not show the same head: mirrored, the other one fits nearly as "
+            "well, although its sides are not alike."
+        ]
+    return []
 
 
 def _fits_elsewhere(evidence: Evidence) -> list[str]:

@@ -61,6 +61,7 @@ def test_evidence_against_an_alignment_fails_it_with_the_reason(change, words):
         ({"mutual_information_after": 0.1}, "almost nothing"),
         ({"mutual_information_before": 0.9}, "less about each other than before"),
         ({"mirror": Mirror(0.70, 0.70, 0.9)}, "cannot be told"),
+        ({"mirror": Mirror(0.612, 0.6, 0.9)}, "may not show the same head: mirrored"),
         ({"turned_information": 0.58}, "by 175° more"),
         ({"turned_degrees": 120.0}, "had to be turned by 120°"),
         ({"moved_mm": 40.0, "frames_of_reference": "same"}, "same frame of reference"),
@@ -99,6 +100,11 @@ def test_a_failed_alignment_tells_as_well_that_the_volume_fits_better_turned():
 def test_a_symmetric_volume_passes_and_the_flip_that_nobody_can_see_is_mentioned():
     verdict, reason = give_verdict(replace(GOOD, mirror=Mirror(0.7, 0.7, 0.999)))
     assert verdict == "pass" and "mirror image" in reason
+
+
+@pytest.mark.parametrize("straight, likeness", [(0.612, 0.97), (0.65, 0.8), (0.61, 0.985)])
+def test_a_head_has_to_fit_the_worse_mirrored_the_less_alike_its_sides_are(straight, likeness):
+    assert give_verdict(replace(GOOD, mirror=Mirror(straight, 0.6, likeness)))[0] == "pass"
 
 
 def with_frame(uid):
