@@ -36,7 +36,7 @@ LEAST_INFORMATION = 0.15
 WORSE = 0.95
 MIRROR_MARGIN = 1.01
 OWN_MIRROR = 0.98
-ASYMMETRY_SHARE = 0.3
+ASYMMETRY_SHARE, LARGEST_ASYMMETRY = 0.3, 0.5
 FLIP_LIMITS = 2.5
 FLIP_INFORMATION = 0.25
 TURNED_SHARE = 0.95
@@ -257,7 +257,8 @@ def _fits_mirrored(mirror: Mirror) -> list[str]:
         return []
     if mirror.ratio < MIRROR_MARGIN:
         return ["Whether the other volume is flipped left–right cannot be told."]
-    if mirror.ratio < 1 + ASYMMETRY_SHARE * (1 - mirror.likeness):
+    unlike = min(1 - mirror.likeness, LARGEST_ASYMMETRY)
+    if mirror.ratio < 1 + ASYMMETRY_SHARE * unlike:
         return [
             "The two volumes may not show the same head: mirrored, the other one fits nearly as "
             "well, although its sides are not alike."
