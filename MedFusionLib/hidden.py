@@ -189,8 +189,8 @@ class _Compared:
         if lit.any():
             # Where no voxel in reach is above the level, no mean is: there is no head.
             rows, columns = self._around(1, lit.any(dim=1)), self._around(2, lit.any(dim=0))
-            boxed = [one[..., rows.read, columns.read] for one in channels]
-            maps = _hidden_shares(boxed, (slices, rows, columns))
+            light, other, fused = (one[..., rows.read, columns.read] for one in channels)
+            maps = _hidden_shares(light, other, fused, (slices, rows, columns))
             found[..., rows.written, columns.written] = maps
         return found
 
@@ -252,9 +252,11 @@ def _along_axes(maps: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     return torch.einsum("ln,...nhw->...lhw", slices, rows @ (maps @ columns.T))
 
 
-def _hidden_shares(channels: Sequence[Tensor], axes: Sequence[_Axis]) -> Tensor:
+def _hidden_shares(
+    reference: Tensor, other: Tensor, fused: Tensor, axes: Sequence[_Axis]
+) -> Tensor:
     """(3, N, H, W): hidden shares of both sources, and the share of each voxel in the head."""
-    kept, varied, head = _regressed(*channels, axes)
+    kept, varied, head = _regressed(reference, other, fused, axes)
     known = torch.stack([varies & head for varies in varied]).float()
     shares = (1 - torch.stack(kept)).clamp(0, 1) * known
     maps = _along_axes(torch.cat([shares, known, head[None].float()]), [axis.back for axis in axes])
