@@ -36,7 +36,8 @@ LEAST_INFORMATION = 0.15
 WORSE = 0.95
 MIRROR_MARGIN = 1.01
 OWN_MIRROR = 0.98
-ASYMMETRY_SHARE, LARGEST_ASYMMETRY = 0.3, 0.5
+ASYMMETRY_SHARE = 0.3
+CLEAR_MIRROR_RATIO = 1.1
 FLIP_LIMITS = 2.5
 FLIP_INFORMATION = 0.25
 TURNED_SHARE = 0.95
@@ -250,20 +251,25 @@ def _doubts(evidence: Evidence) -> list[str]:
     return found
 
 
+def _telling_ratio(mirror: Mirror) -> float:
+    """From which ratio on the volume fits clearly better as it is than mirrored.
+
+    Two volumes of one head share what is not alike on its two sides, so the more that is, the worse
+    they fit when one is mirrored. Another head has unlike sides of its own.
+    """
+    expected = 1 + ASYMMETRY_SHARE * (1 - mirror.likeness)
+    return float(np.clip(expected, MIRROR_MARGIN, CLEAR_MIRROR_RATIO))
+
+
 def _fits_mirrored(mirror: Mirror) -> list[str]:
-    """Two volumes of one head share what is not alike on its two sides, so the more that is, the
-    worse they must fit when one is mirrored. Another head has its own unlike sides."""
-    if mirror.likeness >= OWN_MIRROR:
+    if mirror.likeness >= OWN_MIRROR or mirror.ratio >= _telling_ratio(mirror):
         return []
     if mirror.ratio < MIRROR_MARGIN:
         return ["Whether the other volume is flipped left–right cannot be told."]
-    unlike = min(1 - mirror.likeness, LARGEST_ASYMMETRY)
-    if mirror.ratio < 1 + ASYMMETRY_SHARE * unlike:
-        return [
-            "The two volumes may not show the same head: mirrored, the other one fits nearly as "
-            "well, although its sides are not alike."
-        ]
-    return []
+    return [
+        "The two volumes may not show the same head: mirrored, the other one fits nearly as well, "
+        "although its sides are not alike."
+    ]
 
 
 def _fits_elsewhere(evidence: Evidence) -> list[str]:

@@ -102,7 +102,14 @@ def test_a_symmetric_volume_passes_and_the_flip_that_nobody_can_see_is_mentioned
     assert verdict == "pass" and "mirror image" in reason
 
 
-@pytest.mark.parametrize("straight, likeness", [(0.612, 0.97), (0.65, 0.8), (0.61, 0.985)])
+def test_no_flip_is_named_where_the_unlike_sides_tell_too_little():
+    verdict, reason = give_verdict(replace(GOOD, mirror=Mirror(0.6, 0.63, 0.7)))
+    assert verdict == "doubtful" and "flipped left–right cannot be told" in reason
+
+
+@pytest.mark.parametrize(
+    "straight, likeness", [(0.612, 0.97), (0.65, 0.8), (0.61, 0.985), (0.67, -0.2)]
+)
 def test_a_head_has_to_fit_the_worse_mirrored_the_less_alike_its_sides_are(straight, likeness):
     assert give_verdict(replace(GOOD, mirror=Mirror(straight, 0.6, likeness)))[0] == "pass"
 
