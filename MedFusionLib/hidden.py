@@ -31,7 +31,7 @@ REACH = 3.0
 """Where the window ends, in σ."""
 HIDDEN_PERCENT = 80
 """A place hides a source where more than this of its contrast is gone."""
-LEAST_CONTRAST = 0.015
+LEAST_CONTRAST = 0.01
 """Standard deviation within the window, of the full range, below which a source has no contrast
 that could be hidden."""
 RIDGE = 2e-5
@@ -119,8 +119,8 @@ def hidden_contrast(
     compared = _Compared.of(reference, other, fused, report)
     head_voxels = 0
     for place in compared.slabs():
-        shares, head = compared.hidden(place)
-        head_voxels += int(torch.count_nonzero(head))
+        *shares, head = compared.hidden(place)
+        head_voxels += int(torch.count_nonzero(head > 0.5))
         for stack, share in zip(stacks, shares, strict=True):
             stack[place.start : place.stop] = (share * 100).round().to(torch.uint8).numpy()
     metadata = {**fused.metadata, "units": "per cent of the local contrast that is hidden"}
@@ -180,27 +180,35 @@ class _Compared:
         for first in range(0, count, depth):
             yield range(first, min(first + depth, count))
 
-    def hidden(self, place: range) -> tuple[list[Tensor], Tensor]:
-        """Hidden shares (N, H, W) of both sources in some slices, and where the head is."""
-        ends = [(place.start, place.stop), *((0, length) for length in self.fused.shape[1:3])]
-        axes = [
-            _Axis(first, last, length, sigma)
-            for (first, last), length, sigma in zip(
-                ends, self.fused.shape[:3], self.sigmas, strict=True
-            )
-        ]
-        kept, varied, head = _regressed(*self._channels(axes[0].needed), axes)
-        back = [axis.back for axis in axes]
-        shares = [
-            _along_axes(torch.where(varies & head, (1 - one).clamp(0, 1), 0.0), back)
-            for one, varies in zip(kept, varied, strict=True)
-        ]
-        return shares, _along_axes(head.float(), back) > 0.5
+    def hidden(self, place: range) -> Tensor:
+        """(3, N, H, W) of some slices: hidden shares of both sources, and 1 where the head is."""
+        slices = self._axis(0, place)
+        channels = self._channels(slices.read)
+        lit = (torch.maximum(channels[0], channels[1][0]) > HEAD_LEVEL).any(dim=0)
+        found = torch.zeros(3, len(place), *lit.shape)
+        if lit.any():
+            # Where no voxel in reach is above the level, no mean is: there is no head.
+            rows, columns = self._around(1, lit.any(dim=1)), self._around(2, lit.any(dim=0))
+            light, other, fused = (one[..., rows.read, columns.read] for one in channels)
+            maps = _hidden_shares(light, other, fused, (slices, rows, columns))
+            found[..., rows.written, columns.written] = maps
+        return found
 
-    def _channels(self, needed: range) -> tuple[Tensor, Tensor, Tensor]:
+    def _axis(self, number: int, place: range) -> _Axis:
+        return _Axis(place.start, place.stop, self.fused.shape[number], self.sigmas[number])
+
+    def _around(self, number: int, lit: Tensor) -> _Axis:
+        """The part of an axis from which lit places are in reach."""
+        places = torch.nonzero(lit)
+        reach = math.ceil(REACH * self.sigmas[number])
+        first, last = int(places[0]) - reach, int(places[-1]) + reach + 1
+        return self._axis(number, range(max(0, first), min(last, len(lit))))
+
+    def _channels(self, read: slice) -> tuple[Tensor, Tensor, Tensor]:
         """Reference (N, H, W), other and fused (C, N, H, W): luminance, or YCbCr in colour."""
+        needed = range(read.start, read.stop)
         reference, other = self.painter.reference_unit(needed), self.painter.other_unit(needed)
-        shown = self.fused[needed.start : needed.stop].astype(np.float32) / self.full_scale
+        shown = self.fused[read].astype(np.float32) / self.full_scale
         one, two = (torch.from_numpy(_planes(image)) for image in (other, shown))
         return torch.from_numpy(np.ascontiguousarray(reference)), one, two
 
@@ -225,9 +233,10 @@ class _Axis:
         lattice = step * np.arange(first // step, -(-(last - 1) // step) + 1)
         lattice = lattice[lattice < length + reach / 2]
         start, stop = int(np.ceil(lattice[0] - reach)), int(np.floor(lattice[-1] + reach)) + 1
-        self.needed = range(max(0, start), min(length, stop))
-        """Voxels from which ``first`` to ``last`` are computed."""
-        away = lattice[:, None] - np.array(self.needed)
+        self.written = slice(first, last)
+        self.read = slice(max(0, start), min(length, stop))
+        """Voxels from which those that are `written` are computed."""
+        away = lattice[:, None] - np.arange(self.read.start, self.read.stop)
         self.smooth = _normalised(np.exp(-np.square(away / sigma) / 2) * (np.abs(away) <= reach))
         away = np.arange(first, last)[:, None] - lattice
         self.back = _normalised(np.maximum(1 - np.abs(away) / step, 0))
@@ -243,31 +252,45 @@ def _along_axes(maps: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     return torch.einsum("ln,...nhw->...lhw", slices, rows @ (maps @ columns.T))
 
 
+def _hidden_shares(
+    reference: Tensor, other: Tensor, fused: Tensor, axes: Sequence[_Axis]
+) -> Tensor:
+    """(3, N, H, W): hidden shares of both sources, and the share of each voxel in the head."""
+    kept, varied, head = _regressed(reference, other, fused, axes)
+    known = torch.stack([varies & head for varies in varied]).float()
+    shares = (1 - torch.stack(kept)).clamp(0, 1) * known
+    maps = _along_axes(torch.cat([shares, known, head[None].float()]), [axis.back for axis in axes])
+    shares, known = maps[:2], maps[2:4]
+    # Points of the lattice without contrast have no say in the share of the voxels beside them.
+    maps[:2] = torch.where(known > 0.5, shares / known.clamp(min=0.5), 0.0)
+    return torch.cat([maps[:2], maps[4:]])
+
+
 def _regressed(
     reference: Tensor, other: Tensor, fused: Tensor, axes: Sequence[_Axis]
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
     """Slopes on both sources, where each of them varies, and the head, on the lattice.
 
     The model at each place: fused = k_r · (reference as grey) + k_o · other, up to a constant for
-    each channel; least squares over all channels with `RIDGE`.
+    each channel; least squares with `RIDGE`. The slope on the other volume is common to all
+    channels. That on the reference is found in the luminance alone, whose share of the other volume
+    is free there: where luminance yields to a colour, it follows the colour at another slope.
     """
-    light = reference[None]
-    products = (
-        light.square(),
-        other.square().sum(dim=0, keepdim=True),
-        light * other[:1],
-        light * fused[:1],
-        (other * fused).sum(dim=0, keepdim=True),
-    )
+    count, light = len(other), reference[None]
+    products = (light.square(), light * other[:1], light * fused[:1], other.square(), other * fused)
     smooth = [axis.smooth for axis in axes]
     means = torch.cat([_along_axes(one, smooth) for one in (light, other, fused, *products)])
-    count = len(other)
-    r, o, f = means[:1], means[1 : 1 + count], means[1 + count : 1 + 2 * count]
-    rr, oo, ro, rf, of = means[1 + 2 * count :]
-    rr, ro, rf = rr - r[0].square(), ro - r[0] * o[0], rf - r[0] * f[0]
-    oo, of = oo - o.square().sum(dim=0), of - (o * f).sum(dim=0)
-    one, two = rr + RIDGE, oo + RIDGE
-    spread = one * two - ro.square()
-    kept = (rf * two - of * ro) / spread, (of * one - rf * ro) / spread
-    varied = rr > LEAST_CONTRAST**2, oo > LEAST_CONTRAST**2
+    r, o, f, rr, ro, rf, oo, of = means.split([1, count, count, 1, 1, 1, count, count])
+    rr, ro, rf = rr - r.square(), ro - r * o[:1], rf - r * f[:1]
+    oo, of = oo - o.square(), of - o * f
+    all_oo, all_of = oo.sum(dim=0, keepdim=True), of.sum(dim=0, keepdim=True)
+    kept = _slope(rr, oo[:1], ro, rf, of[:1])[0], _slope(all_oo, rr, ro, all_of, rf)[0]
+    varied = (rr > LEAST_CONTRAST**2)[0], (all_oo > LEAST_CONTRAST**2)[0]
     return kept, varied, torch.maximum(r[0], o[0]) > HEAD_LEVEL
+
+
+def _slope(own: Tensor, beside: Tensor, both: Tensor, shown: Tensor, other_shown: Tensor) -> Tensor:
+    """Slope on a source from its variance, that of the source beside it, their covariance, and
+    those of either with the fused picture."""
+    own, beside = own + RIDGE, beside + RIDGE
+    return (shown * beside - other_shown * both) / (own * beside - both.square())

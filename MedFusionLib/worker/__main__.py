@@ -94,10 +94,6 @@ class Worker:
             # The sentence may name the patient.
             LOG.info("%s %d ended: %s", request.get("do"), number, kind)
             self._send(number, "error", kind=kind, message=sentence)
-        try:
-            self._tasks.draw_pictures()
-        except Exception as error:
-            LOG.error("A report would have no pictures: %s", error, exc_info=error)
 
     def _send(self, number: int, event: str, **values: Any) -> None:
         self._answers.write(encode({"id": number, "event": event, **values}))

@@ -49,10 +49,10 @@ class Tasks:
         self._method: Any = None
         self._fused: tuple[int, FusionResult] | None = None
         """The last fusion by its request's id, kept until the next one to be measured."""
-        self._unpictured: tuple[Volume, Volume, dict[str, Any]] | None = None
+        self._reported: Any = None
+        """Its report, as a client gives it back."""
         self._pictures: dict[str, Any] | None = None
-        self._pictured: Any = None
-        """The report, as a client gives it back, of the fusion that was pictured."""
+        """Of the registration of the last fusion, once they were drawn."""
 
     def run(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         """The result of one request; ``ProtocolError`` for one that there is not."""
@@ -71,20 +71,6 @@ class Tasks:
         if request.get("do") not in tasks:
             raise ProtocolError(f"The fusion process does not know '{request.get('do')}'.")
         return tasks[request["do"]](request, progress, cancel)
-
-    def draw_pictures(self) -> None:
-        """Draw what a report of the last fusion would show, whether one is asked for or not.
-
-        Done after the answer, so that nobody waits for it, and before the next request, so that
-        the volumes need not be kept.
-        """
-        if self._unpictured is None:
-            return
-        from MedFusionLib.registration.pictures import quality_pictures
-
-        (reference, aligned_other, report), self._unpictured = self._unpictured, None
-        self._pictures = quality_pictures(reference, aligned_other)
-        self._pictured = _as_sent(report)
 
     def _describe(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         if find_spec("torch") is None:
@@ -125,14 +111,14 @@ class Tasks:
         if transform is not None:
             registered = options.get("alignment") in REGISTERED
             options["initial" if registered else "alignment"] = transform
-        self._fused = None
+        self._fused = self._pictures = None
         options["method"], options["device"] = self._loaded_method(options)
         result = fuse(reference, other, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
         if request.get("score"):
             self._add_measures(result, report, progress, cancel)
         self._fused = (request["id"], result)
-        self._unpictured = (reference, result.aligned_other, report)
+        self._reported = _as_sent(report)
         return {
             "volume": save_volume(result.volume, self._folder, f"fused-{request['id']}.npy"),
             "report": report,
@@ -257,10 +243,24 @@ class Tasks:
         from MedFusionLib.evaluation.reports.fusion_report import write_report
 
         report = request["report"]
-        # An older report's volumes may be gone; pictures of other ones would mislead.
-        pictures = self._pictures if _as_sent(report) == self._pictured else None
-        write_report(report, Path(request["path"]), pictures, self._hidden_pictures(pictures))
+        # An older report's volumes are gone; pictures of other ones would mislead.
+        is_of_last = self._fused is not None and _as_sent(report) == self._reported
+        path = Path(request["path"])
+        pictures = self._drawn() if is_of_last and path.suffix == ".html" else None
+        write_report(report, path, pictures, self._hidden_pictures(pictures))
         return {}
+
+    def _drawn(self) -> dict[str, Any]:
+        """Pictures of the last fusion's registration, drawn only when a report shows them: that
+        takes seconds, for which the next run or preview would have to wait."""
+        from MedFusionLib.registration.pictures import quality_pictures
+
+        if self._pictures is None:
+            assert self._fused is not None
+            result = self._fused[1]
+            assert result.reference is not None
+            self._pictures = quality_pictures(result.reference, result.aligned_other)
+        return self._pictures
 
     def _hidden_pictures(self, pictures: Any) -> Any:
         """Pictures of what the fusion hides, where that was computed for it."""

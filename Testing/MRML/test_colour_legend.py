@@ -94,12 +94,14 @@ def test_the_scene_alone_may_know_what_a_legend_is(scene, nodes, monkeypatch):
     assert legendOf(node).GetTitleText() == "counts"
 
 
-def test_every_legend_can_be_told_to_look_anew(scene, nodes):
-    node, _report = fused(nodes)
+def test_a_view_is_told_of_its_layers_as_if_a_user_had_chosen_them(scene):
+    view = scene.AddNewNodeByClass("vtkMRMLSliceCompositeNode")
     told = []
-    legendOf(node).AddObserver("ModifiedEvent", lambda *_: told.append(1))
-    renewLegends(scene)
-    assert told == [1]
+    view.AddObserver("ModifiedEvent", lambda *_: told.append(view.GetInteractionFlags()))
+    renewLegends(view)
+    assert told == [view.BackgroundVolumeFlag | view.ForegroundVolumeFlag]
+    assert view.GetInteractionFlags() == 0
+    assert not view.GetInteracting(), "linked views stay as they are"
 
 
 def test_the_users_nodes_keep_their_colours(nodes):

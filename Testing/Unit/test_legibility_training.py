@@ -147,7 +147,7 @@ def test_the_loss_asks_the_mean_to_show_more_of_both_sources(pair) -> None:
     nothing_else = LegibleLoss(lambda fused, reference, other: {})
     terms = nothing_else(fuser, *pair)
     # A mean shows half of every lesion: what is missing is squared.
-    assert float(terms["lesions"].detach()) == pytest.approx(40 * 0.25, rel=0.02)
+    assert float(terms["lesions"].detach()) == pytest.approx(45 * 0.25, rel=0.02)
     terms["lesions"].backward()
     assert fuser.factor.grad < 0
     halved = LegibleLoss(lambda fused, reference, other: {}, legibility=0.5)(fuser, *pair)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import json
 import os
 import re
 import signal
@@ -26,8 +28,8 @@ from MedFusionLib.slicer_app.running.worker_client import WorkerClient, WorkerEr
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.files import read_volume
 from MedFusionLib.volumes.volume import Volume
-from MedFusionLib.worker.__main__ import without_options
-from MedFusionLib.worker.protocol import save_volume
+from MedFusionLib.worker.__main__ import Worker, without_options
+from MedFusionLib.worker.protocol import save_volume, volume_message
 from MedFusionLib.worker.tasks import Tasks
 
 MISBEHAVING = Path(__file__).with_name("misbehaving_worker.py")
@@ -516,6 +518,39 @@ def test_a_measured_run_reports_every_slice_and_its_page_can_be_saved(client, tm
     client.wait(submit(client, "maximum"))
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
     assert "<img" not in page.read_text(encoding="utf-8"), "pictures of another fusion"
+
+
+def test_pictures_are_drawn_only_for_a_report_so_that_the_next_run_need_not_wait(
+    tmp_path, monkeypatch
+):
+    from MedFusionLib.registration import pictures
+
+    drawn, draw = [], pictures.quality_pictures
+    monkeypatch.setattr(
+        pictures, "quality_pictures", lambda *volumes: drawn.append(volumes) or draw(*volumes)
+    )
+    answers, page = io.BytesIO(), tmp_path / "report.html"
+    worker = Worker(io.BytesIO(), answers, tmp_path)
+    worker._answer(
+        {
+            "id": 1,
+            "do": "fuse",
+            "reference": volume_message(volume(), save(volume(), tmp_path, "a.npy")),
+            "other": volume_message(volume(1), save(volume(1), tmp_path, "b.npy")),
+            "options": {"method": "average", "device": "cpu"},
+        }
+    )
+    assert drawn == []
+    report = json.loads(answers.getvalue().splitlines()[-1])["report"]
+    for number in (2, 3):
+        worker._answer({"id": number, "do": "save_report", "report": report, "path": str(page)})
+    assert len(drawn) == 1
+    assert "<img" in page.read_text(encoding="utf-8")
+
+
+def save(volume: Volume, folder: Path, name: str) -> str:
+    np.save(folder / name, volume.voxels)
+    return name
 
 
 def test_dicom_for_navigation_is_exported_by_the_worker_or_refused_whole(client, tmp_path_factory):

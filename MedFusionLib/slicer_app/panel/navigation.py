@@ -224,6 +224,7 @@ class NavigationSection:
             box.checked = False
         self._release()
         self._stream.stop()
+        self.ui.zoomComboBox.currentIndex = 0
         self._tell()
 
     def stop(self) -> None:

@@ -186,6 +186,7 @@ class QualitySection:
 
     def saveReport(self, path: Path) -> None:
         """Write the report as a page (.html) or as JSON (.json)."""
+        self._tell(_("Saving..."))
         self.logic.client.submit(
             "save_report",
             {},

@@ -112,16 +112,23 @@ def alignmentStatement(shown: Shown) -> Statement:
     if check.get("verdict") == APART:
         return Statement(Weight.BAD, _("Fused as they lay: {sentence}").format(**check))
     kind = (shown.report.get("transform") or {}).get("kind")
-    if kind == "given" and shown.report.get("registered_before"):
-        return _registrationStatement(shown.report["registered_before"])
     if kind == "given":
-        sentence = _("Aligned by the transform '{name}', which was not judged.")
-        known = shown.transform or _("of the run")
-        return Statement(Weight.NOTE, sentence.format(name=known))
+        return _transformStatement(shown)
     text = _("Not registered: the positions of the volumes were taken as they are.")
     if check.get("verdict") == ALIGNED:
         return Statement(Weight.NOTE, text + " " + check["sentence"])
     return Statement(Weight.NOTE, text)
+
+
+def _transformStatement(shown: Shown) -> Statement:
+    name = shown.transform or _("of the run")
+    judged = shown.report.get("registered_before")
+    if judged is None:
+        sentence = _("Aligned by the transform '{name}', which was not judged.")
+        return Statement(Weight.NOTE, sentence.format(name=name))
+    verdict = _registrationStatement(judged)
+    used = _("Aligned by the transform '{name}'.").format(name=name)
+    return Statement(verdict.weight, f"{used} {verdict.text}")
 
 
 def _registrationStatement(quality: Mapping[str, Any]) -> Statement:

@@ -16,10 +16,10 @@ LEGEND_CLASS = "vtkMRMLColorLegendDisplayNode"
 SCALE_ROLE = "MedFusion.UptakeScale"
 _MAP_ATTRIBUTE = "MedFusion.ColourMap"
 _COLOURS = 256
-_SIZE, _PLACE = (0.09, 0.4), (0.97, 0.5)
-"""Share of the view that the legend takes, and where it is: upright at the right edge."""
-_FONT_SIZE = 11
-"""Slicer's own are so large that they lie over the head in a view beside three others."""
+_SIZE, _PLACE = (0.07, 0.4), (0.97, 0.5)
+"""Share of the view that the legend takes, and where it is: upright at the right edge.
+
+Its letters are as large as its width allows; wider, they lie over the head."""
 
 
 def uptakeColours(scene, colourMap: str):
@@ -71,15 +71,17 @@ def showScale(volumeNode, legend: Legend | None) -> None:
         _showBar(volumeNode, legend, bar)
 
 
-def renewLegends(scene) -> None:
-    """Let every legend see anew which volumes the views show.
+def renewLegends(compositeNode) -> None:
+    """Let the legends see anew which volumes a slice view shows.
 
-    Slicer's views do so by themselves only where a user has chosen a layer, not where code has.
+    Slicer's views look, and make legends for a view that is newer than they are, only where a user
+    has chosen a layer, which the flags of the view's node tell; not where code has.
     """
-    legends = scene.GetNodesByClass(LEGEND_CLASS)
-    legends.UnRegister(None)
-    for index in range(legends.GetNumberOfItems()):
-        legends.GetItemAsObject(index).Modified()
+    before = compositeNode.GetInteractionFlags()
+    chosen = compositeNode.BackgroundVolumeFlag | compositeNode.ForegroundVolumeFlag
+    compositeNode.SetInteractionFlags(before | chosen)
+    compositeNode.Modified()
+    compositeNode.SetInteractionFlags(before)
 
 
 def legendOf(fusedNode):
@@ -132,13 +134,11 @@ def _newBar(scene):
 def _showBar(fusedNode, legend: Legend, node) -> None:
     if node.GetScene() is None:
         node.SetName(_("{fused} legend").format(fused=fusedNode.GetName()))
-        fusedNode.GetScene().AddNode(node)
         node.SetNumberOfLabels(TICKS)
         node.SetMaxNumberOfColors(_COLOURS)
         node.SetSize(*_SIZE)
         node.SetPosition(*_PLACE)
-        node.GetTitleTextProperty().SetFontSize(_FONT_SIZE)
-        node.GetLabelTextProperty().SetFontSize(_FONT_SIZE)
+        fusedNode.GetScene().AddNode(node)
         fusedNode.AddAndObserveDisplayNodeID(node.GetID())
     node.SetAndObservePrimaryDisplayNode(scaleOf(fusedNode))
     node.SetAndObserveColorNodeID(scaleOf(fusedNode).GetColorNodeID())

@@ -112,7 +112,7 @@ class CornerTexts(VTKObservationMixin):
         name, shown = compositeNode.GetLayoutName(), layersOf(compositeNode)
         if shown != self._shown.get(name):
             self._shown[name] = shown
-            renewLegends(self._scene)
+            renewLegends(compositeNode)
 
     def _onVolumeModified(self, volumeNode, event) -> None:
         self.update()
