@@ -2,7 +2,7 @@
 
 glibc gives a large block back to the system as soon as it is free, and the system then hands out,
 and clears, every page of the next one anew. A network frees and takes hundreds of such blocks for
-each slice: that was two fifths of the time of `dmfnet`.
+each slice: that was a third of the time of `dmfnet`.
 """
 
 from __future__ import annotations
