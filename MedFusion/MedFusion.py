@@ -258,9 +258,10 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         """Fuse two volumes, nodes or their names, and return the fused node; Slicer stays alive
         meanwhile.
 
-        ``options`` are ``modalities``, ``windows``, ``transformNode`` and ``score`` of
-        ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment, device, colour,
-        plane...). Raises a ``MedFusionError`` or ``ValueError`` whose text is for the user.
+        ``options`` are ``modalities``, ``windows``, ``transformNode``, ``landmarkNodes`` and
+        ``score`` of ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment,
+        device, colour, plane...). Raises a ``MedFusionError`` or ``ValueError`` whose text is for
+        the user.
         """
         job = self.fuseAsync(
             referenceNode, otherNode, outputNode, onProgress=self._showProgress, **options
