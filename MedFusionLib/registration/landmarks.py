@@ -42,12 +42,12 @@ class Landmarks:
     def __post_init__(self) -> None:
         if len(self.reference) != len(self.other):
             raise InputError(
-                f"There are {len(self.reference)} landmarks on the reference and "
-                f"{len(self.other)} on the other volume. Each needs its partner."
+                f"Landmarks on the reference: {len(self.reference)}, on the other volume: "
+                f"{len(self.other)}. Each needs its partner."
             )
         if len(self.reference) < LEAST_POINTS:
             raise InputError(
-                f"There are {len(self.reference)} pairs of landmarks, and a rigid position needs "
+                f"Pairs of landmarks: {len(self.reference)}. A rigid position needs "
                 f"{LEAST_POINTS} or more."
             )
         for points in (self.reference, self.other):

@@ -121,9 +121,9 @@ def test_what_cannot_be_used_is_told_in_a_sentence(scene, pair):
     assert "needs 3 or more" in landmarkRefusal(
         *pair, (addPoints(scene, SPOTS[:2]), addPoints(scene, SPOTS[:2]))
     )
-    assert "4 landmarks on the reference and 3" in landmarkRefusal(*pair, (four, three))
+    assert "on the reference: 4, on the other volume: 3" in landmarkRefusal(*pair, (four, three))
     assert "on a line" in landmarkRefusal(*pair, (line, four))
-    assert "0 landmarks" in landmarkRefusal(*pair, (addPoints(scene, []), three))
+    assert "on the reference: 0" in landmarkRefusal(*pair, (addPoints(scene, []), three))
     scene.RemoveNode(three)
     assert "not in the scene" in landmarkRefusal(*pair, (four, three))
 
@@ -131,7 +131,7 @@ def test_what_cannot_be_used_is_told_in_a_sentence(scene, pair):
 def test_a_point_that_is_not_placed_yet_does_not_count(scene, pair):
     waiting = addPoints(scene, SPOTS)
     waiting.UnsetNthControlPointPosition(3)
-    assert "4 landmarks on the reference and 3" in landmarkRefusal(
+    assert "on the reference: 4, on the other volume: 3" in landmarkRefusal(
         *pair, (addPoints(scene, SPOTS), waiting)
     )
 

@@ -63,7 +63,7 @@ def test_points_that_are_taken_away_are_seen_without_a_click(panel, lists):
     assert panel.ui.applyButton.enabled
     lists[0].RemoveNthControlPoint(0)
     panel.wait(lambda: not panel.ui.applyButton.enabled, 5)
-    assert "3 landmarks on the reference and 4" in panel.ui.applyButton.toolTip
+    assert "on the reference: 3, on the other volume: 4" in panel.ui.applyButton.toolTip
     lists[0].AddControlPoint(vtk.vtkVector3d(*SPOTS[0]), "0")
     panel.wait(lambda: panel.ui.applyButton.enabled, 5)
 
@@ -73,6 +73,15 @@ def test_a_list_that_is_deleted_in_mid_run_ends_the_run_at_once(panel, lists):
     panel.scene.RemoveNode(lists[1])
     assert panel.ui.applyButton.text == "&Apply"
     assert "was removed during the fusion" in panel.ui.progressLabel.text
+
+
+def test_a_list_that_would_not_move_with_its_volume_is_told(panel, lists):
+    parent = panel.scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "Registration")
+    panel.parameters.otherVolume.SetAndObserveTransformNodeID(parent.GetID())
+    panel.wait(lambda: "will not move with it" in panel.ui.landmarksLabel.text, 5)
+    assert "'On the PET' stands under another transform" in panel.ui.landmarksLabel.text
+    lists[1].SetAndObserveTransformNodeID(parent.GetID())
+    panel.wait(lambda: "will not move" not in panel.ui.landmarksLabel.text, 5)
 
 
 def test_a_button_makes_a_list_and_lets_clicks_place_points_in_it(panel, interaction):

@@ -212,7 +212,7 @@ def on(points) -> list:
 SPOTS = ((0.0, 30.0, 5.0), (25.0, 0.0, 0.0), (-25.0, 0.0, 0.0), (0.0, 0.0, 30.0))
 
 
-def test_landmarks_are_measured_by_the_transform_that_was_used(client):
+def test_landmarks_are_measured_by_the_transform_that_was_used(client, tmp_path_factory):
     there = [(x + 2.0, y, z) for x, y, z in SPOTS]
     there[3] = (2.0, 3.0, 34.0)
     landmarks = {"reference": on(SPOTS), "other": on(there)}
@@ -221,6 +221,10 @@ def test_landmarks_are_measured_by_the_transform_that_was_used(client):
     told = result["report"]["landmarks"]
     assert [point["distance_mm"] for point in told["points"]] == pytest.approx([0, 0, 0, 5])
     assert (told["mean_mm"], told["largest_mm"]) == pytest.approx((1.25, 5.0))
+    page = tmp_path_factory.mktemp("report") / "report.html"
+    saved = {"report": result["report"], "path": str(page)}
+    client.wait(client.submit("save_report", {}, **saved))
+    assert "1.2 mm apart on average, 5.0 mm at most (1 0.0 mm" in page.read_text(encoding="utf-8")
     as_they_lie = client.wait(submit(client, landmarks=landmarks))["report"]["landmarks"]
     assert as_they_lie["points"][0]["distance_mm"] == pytest.approx(2.0)
 

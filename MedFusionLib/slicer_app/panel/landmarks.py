@@ -52,9 +52,23 @@ class LandmarkSection:
                 "registration starts from them, and how far they lie apart is told in the result."
             )
         counts = [len(placedPoints(node)) if node is not None else 0 for node in nodes]
-        return _("{reference} on the reference, {other} on the other volume.").format(
+        counted = _("{reference} on the reference, {other} on the other volume.").format(
             reference=counts[0], other=counts[1]
         )
+        return " ".join([counted, *self._leftBehind()])
+
+    def _leftBehind(self) -> list[str]:
+        """Lists that stay where they are when their volume is moved by its parent transform."""
+        pairs = [[getattr(self._parameters, name) for name in names] for names in FIELDS]
+        return [
+            _(
+                "'{points}' stands under another transform than '{volume}' and will not move with "
+                "it."
+            ).format(points=points.GetName(), volume=volume.GetName())
+            for volume, points in pairs
+            if None not in (volume, points)
+            and volume.GetTransformNodeID() != points.GetTransformNodeID()
+        ]
 
     def onPlaceButton(self, role: int) -> None:
         """Begin to place points on one volume, in a new list where none is chosen; or end it."""
