@@ -106,8 +106,10 @@ def test_a_button_makes_a_list_and_lets_clicks_place_points_in_it(panel, interac
 def test_the_button_comes_up_when_the_place_mode_ends_elsewhere(panel, interaction):
     panel.choosePair()
     panel.ui.placeOnReferenceButton.click()
+    assert interaction.GetPlaceModePersistence() == 1
     interaction.SetCurrentInteractionMode(interaction.ViewTransform)
     assert not panel.ui.placeOnReferenceButton.checked
+    assert interaction.GetPlaceModePersistence() == 0, "as the user had it"
     panel.ui.placeOnReferenceButton.click()
     panel.scene.RemoveNode(panel.parameters.referenceLandmarks)
     assert interaction.GetCurrentInteractionMode() == interaction.ViewTransform

@@ -16,6 +16,7 @@ class Placing(VTKObservationMixin):
     def __init__(self, onChanged: Callable[[], None]) -> None:
         VTKObservationMixin.__init__(self)
         self._onChanged = onChanged
+        self._wasPersistent = 0
 
     @property
     def node(self):
@@ -28,8 +29,10 @@ class Placing(VTKObservationMixin):
         return slicer.mrmlScene.GetNodeByID(selection.GetActivePlaceNodeID() or "")
 
     def begin(self, markupsNode) -> None:
-        """From now on each click puts a point into this list, until ``end`` or the Esc key."""
+        """From now on each click puts a point into this list, until ``end``."""
         interaction, selection = _modeNodes()
+        if not self.Observations:
+            self._wasPersistent = interaction.GetPlaceModePersistence()
         self.removeObservers()
         selection.SetReferenceActivePlaceNodeClassName(POINTS_CLASS)
         selection.SetActivePlaceNodeID(markupsNode.GetID())
@@ -40,13 +43,18 @@ class Placing(VTKObservationMixin):
 
     def end(self) -> None:
         """Clicks do what they did before; nothing where ``begin`` was not called."""
-        hasBegun = bool(self.Observations)
+        if not self.Observations:
+            return
         self.removeObservers()
         interaction, _selection = _modeNodes()
-        if hasBegun and interaction.GetCurrentInteractionMode() == interaction.Place:
+        interaction.SetPlaceModePersistence(self._wasPersistent)
+        if interaction.GetCurrentInteractionMode() == interaction.Place:
             interaction.SetCurrentInteractionMode(interaction.ViewTransform)
 
     def _onModified(self, caller, event) -> None:
+        interaction, _selection = _modeNodes()
+        if interaction.GetCurrentInteractionMode() != interaction.Place:
+            self.end()
         self._onChanged()
 
 
