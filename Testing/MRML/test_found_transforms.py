@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import tempfile
+from importlib.util import find_spec
+
 import numpy as np
 import pytest
 
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 sitk = pytest.importorskip("SimpleITK")
 
+from MedFusionLib.errors import InputError  # noqa: E402
+from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
+from MedFusionLib.slicer_app.running.fusion_job import FusionJob, FusionRequest  # noqa: E402
+from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 from MedFusionLib.slicer_app.scene.found_transforms import showRegistration  # noqa: E402
 from MedFusionLib.slicer_app.scene.judged_transforms import recordVerdict, verdictFor  # noqa: E402
+from MedFusionLib.slicer_app.scene.mrml import addVolumeNode  # noqa: E402
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodes  # noqa: E402
+from MedFusionLib.volumes.files import read_volume  # noqa: E402
+from MedFusionLib.volumes.volume import Volume  # noqa: E402
 
 LINEAR = sitk.Euler3DTransform((0, 0, 0), 0.1, -0.05, 0.2, (3.0, -2.0, 5.0))
 REPORT = {
@@ -80,3 +90,57 @@ def test_the_verdict_on_a_bent_registration_ends_with_any_change_of_it(scene, pa
     displacements *= 1.1
     slicer.util.arrayFromGridTransformModified(grid)
     assert verdictFor(node, REPORT, *pair) is None
+
+
+@pytest.fixture
+def client(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    client = WorkerClient(SubprocessChild, workerCommand())
+    yield client
+    client.close()
+
+
+def deformed(client, scene, repository) -> FusionJob:
+    """The sample pair, thinned, with a PET that is bent by 9 mm at one place."""
+    folder = repository / "MedFusionLib" / "sample_data"
+    mr, pet = (read_volume(folder / f"Sample_{name}.nrrd") for name in ("MR_T1", "FDG_PET"))
+    grid = np.indices(pet.grid_shape) * np.reshape(pet.spacing[::-1], (3, 1, 1, 1))
+    place = np.reshape([0.5, 0.75, 0.5], (3, 1, 1, 1)) * grid.max(axis=(1, 2, 3), keepdims=True)
+    along = 9.0 * np.exp(-np.sum((grid - place) ** 2, axis=0) / (2 * 35.0**2))
+    field = sitk.GetImageFromArray(along[..., None] * [0.0, 1.0, 0.0], isVector=True)
+    field.SetSpacing(pet.spacing)
+    image = sitk.GetImageFromArray(pet.voxels.astype(np.float32))
+    image.SetSpacing(pet.spacing)
+    bent = sitk.Resample(image, image, sitk.DisplacementFieldTransform(field))
+    voxels = sitk.GetArrayFromImage(bent).astype(pet.voxels.dtype)
+    other = Volume(voxels, pet.spacing, pet.origin, pet.directions, "PET")
+    thinned = Volume(mr.voxels[::3, ::3, ::3], (3.0, 3.0, 3.0), mr.origin, mr.directions, "MR")
+    nodes = addVolumeNode(scene, thinned, "T1"), addVolumeNode(scene, other, "PET")
+    options = {"device": "cpu"}
+    request = FusionRequest(*nodes, None, "average", "deformable", options=options)
+    return FusionJob(client, request)
+
+
+@pytest.mark.skipif(find_spec("convexAdam") is not None, reason="convexAdam is installed")
+def test_without_convexadam_the_worker_refuses_to_bend(client, scene, repository):
+    with pytest.raises(InputError, match="needs the package convexAdam"):
+        deformed(client, scene, repository).wait()
+    assert slicer.util.getNodesByClass("vtkMRMLTransformNode", scene) == []
+
+
+@pytest.mark.skipif(find_spec("convexAdam") is None, reason="needs convexAdam")
+def test_a_bent_run_through_its_nodes_gives_the_same_volume_and_verdict(client, scene, repository):
+    job = deformed(client, scene, repository)
+    fused = job.wait()
+    assert "was bent by up to" in job.report["registration"]["quality"]["reason"]
+    values = slicer.util.arrayFromVolume(fused).astype(int)
+    found = fused.GetNodeReference("MedFusion.Transform")
+    assert found.GetParentTransformNode().IsA("vtkMRMLGridTransformNode")
+    nodes = job.request.referenceNode, job.request.otherNode
+    again = FusionJob(
+        client, FusionRequest(*nodes, fused, "average", transformNode=found, options={})
+    )
+    again.wait()
+    assert np.abs(slicer.util.arrayFromVolume(fused).astype(int) - values).max() <= 12
+    quality = job.report["registration"]["quality"]
+    assert again.report["registered_before"]["reason"] == quality["reason"]
