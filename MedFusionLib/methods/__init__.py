@@ -38,6 +38,8 @@ class MethodCard:
     reduced_precisions: tuple[str, ...] = ()
     """Precisions below float32 in which a slice of the shipped weights stays within 0.005 of its
     float32 result (``asfe``: 0.002), the preferred one first."""
+    first_list: bool = False
+    """Whether a short list of methods shows it; a panel keeps the others under "More methods"."""
 
 
 _CARDS = (
@@ -50,6 +52,7 @@ _CARDS = (
         licence="Apache-2.0",
         paper="-",
         module="MedFusionLib.methods.average",
+        first_list=True,
     ),
     MethodCard(
         name="maximum",
@@ -90,6 +93,7 @@ _CARDS = (
         licence="Apache-2.0",
         paper="-",
         module="MedFusionLib.methods.additive",
+        first_list=True,
     ),
     MethodCard(
         name="asfe",
@@ -101,6 +105,7 @@ _CARDS = (
         paper="Gu et al., Biomed. Signal Process. Control 96:106478, 2024",
         module="MedFusionLib.methods.asfe",
         reduced_precisions=("float16",),
+        first_list=True,
     ),
     MethodCard(
         name="dmfnet",
@@ -112,6 +117,7 @@ _CARDS = (
         paper="He et al., IEEE Trans. Multimedia, 2025, arXiv 2506.15218",
         module="MedFusionLib.methods.dmfnet",
         reduced_precisions=("float16",),
+        first_list=True,
     ),
     MethodCard(
         name="live",
@@ -123,6 +129,7 @@ _CARDS = (
         paper="-",
         module="MedFusionLib.methods.live",
         reduced_precisions=("float16",),
+        first_list=True,
     ),
 )
 

@@ -279,8 +279,8 @@ def test_ssim_term_of_the_paper_loss_has_a_gradient(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "named"),
     [
-        (lambda state: state.pop("conv_up2.bn1.weight"), "missing: conv_up2.bn1.weight"),
-        (lambda state: state.update(surplus=torch.zeros(1)), "unexpected: surplus"),
+        (lambda state: state.pop("conv_up2.bn1.weight"), "lacks conv_up2.bn1.weight"),
+        (lambda state: state.update(surplus=torch.zeros(1)), "has the unknown surplus"),
         (
             lambda state: state.update({"outlayer.weight": torch.zeros(1, 5, 1, 1)}),
             "outlayer.weight (1, 5, 1, 1) instead of (1, 16, 1, 1)",

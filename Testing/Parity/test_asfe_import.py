@@ -55,8 +55,8 @@ def test_checkpoint_with_a_missing_and_an_unexpected_key_is_refused_by_name(
     target = tmp_path / "asfe.safetensors"
     error = import_weights(checkpoint, target)
     assert isinstance(error, WeightsError)
-    assert "missing: conv_up3.conv1.bias" in str(error)
-    assert "unexpected: stranger" in str(error)
+    assert "lacks conv_up3.conv1.bias" in str(error)
+    assert "has the unknown stranger" in str(error)
     assert list(tmp_path.iterdir()) == [checkpoint]
 
 

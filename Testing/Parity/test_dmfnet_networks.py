@@ -12,8 +12,9 @@ import torch
 from safetensors import safe_open
 from torch import Tensor
 
+from MedFusionLib.methods.checkpoints import author_key
 from MedFusionLib.methods.dmfnet import head_from_author_state, unet_from_author_state
-from MedFusionLib.methods.dmfnet.author_weights import HEAD_RULES, UNET_RULES, author_key
+from MedFusionLib.methods.dmfnet.author_weights import HEAD_RULES, UNET_RULES
 from MedFusionLib.methods.dmfnet.diffusion import add_noise
 from MedFusionLib.methods.dmfnet.losses import (
     gradient_loss,

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from MedFusionLib.errors import WeightsError
+from MedFusionLib.methods.checkpoints import author_key
 from MedFusionLib.methods.dmfnet import (
     create,
     head_from_author_state,
     unet_from_author_state,
 )
-from MedFusionLib.methods.dmfnet.author_weights import HEAD_RULES, UNET_RULES, author_key
+from MedFusionLib.methods.dmfnet.author_weights import HEAD_RULES, UNET_RULES
 from MedFusionLib.methods.dmfnet.config import PRESETS, DMFNetConfig, initialise
 from MedFusionLib.methods.dmfnet.import_checkpoints import import_checkpoints
 from MedFusionLib.methods.dmfnet.weights_file import write_weights

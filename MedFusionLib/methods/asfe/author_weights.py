@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,10 +15,10 @@ from MedFusionLib.methods.asfe.network import ASFEFusion
 from MedFusionLib.methods.asfe.weight_file import (
     empty_network,
     network_from_state,
-    refuse_other_keys,
     save_network,
     stored_keys,
 )
+from MedFusionLib.methods.checkpoints import read_checkpoint, refuse_misfits
 
 _PAPER = PRESETS["paper"]
 
@@ -92,7 +91,7 @@ def from_author_state(
     expected = stored_keys(empty_network(architecture))
     own_keys = {author_key(key): key for key in expected}
     live = {key: tensor for key, tensor in state.items() if not _is_dead(key)}
-    refuse_other_keys(live, {author: expected[own] for author, own in own_keys.items()})
+    refuse_misfits({author: expected[own] for author, own in own_keys.items()}, live)
     return network_from_state({own_keys[key]: value for key, value in live.items()}, architecture)
 
 
@@ -104,23 +103,7 @@ def import_checkpoint(
     Nothing in the checkpoint is executed: it is read as tensors and plain containers only.
     Raises ``WeightsError`` for anything that is no state dict or does not fit.
     """
-    save_network(from_author_state(read_state(checkpoint), widths, patch, dim, heads), target)
-
-
-def read_state(checkpoint: Path) -> dict[str, Tensor]:
-    """The state dict in a file of the authors, on the CPU."""
-    if not checkpoint.is_file():
-        raise WeightsError(f"There is no checkpoint {checkpoint}.")
-    try:
-        state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        raise WeightsError(
-            f"{checkpoint} cannot be read as weights alone; it was not loaded, because it could "
-            "run code. Save only the network's state_dict() with torch.save."
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"{checkpoint} holds no state dict: names and tensors were expected.")
-    return state
+    save_network(from_author_state(read_checkpoint(checkpoint), widths, patch, dim, heads), target)
 
 
 def _is_dead(author_name: str) -> bool:

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods.asfe.architecture import Architecture, from_config
 from MedFusionLib.methods.asfe.network import ASFEFusion
+from MedFusionLib.methods.checkpoints import refuse_misfits
 from MedFusionLib.weights.files import read_weight_file, write_weight_file
 
 METHOD = "asfe"
@@ -38,7 +38,7 @@ def network_from_state(state: Mapping[str, Tensor], architecture: Architecture) 
     Raises ``WeightsError`` naming what is missing, unexpected or of another shape.
     """
     network = empty_network(architecture)
-    refuse_other_keys(state, stored_keys(network))
+    refuse_misfits(stored_keys(network), state)
     counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(_COUNTER)}
     weights = {key: tensor.detach().clone().float() for key, tensor in state.items()}
     network.load_state_dict(weights | counters, assign=True)
@@ -46,22 +46,6 @@ def network_from_state(state: Mapping[str, Tensor], architecture: Architecture) 
     for parameter in network.parameters():
         parameter.requires_grad_(True)
     return network.eval()
-
-
-def refuse_other_keys(state: Mapping[str, Tensor], expected: Mapping[str, torch.Size]) -> None:
-    """Raise ``WeightsError`` unless ``state`` has exactly the expected keys and shapes."""
-    problems = {
-        "missing": [key for key in expected if key not in state],
-        "unexpected": [key for key in state if key not in expected],
-        "of another shape than the given widths ask for": [
-            f"{key} {tuple(state[key].shape)} instead of {tuple(shape)}"
-            for key, shape in expected.items()
-            if key in state and state[key].shape != shape
-        ],
-    }
-    found = [f"keys {kind}: {', '.join(keys)}" for kind, keys in problems.items() if keys]
-    if found:
-        raise WeightsError(f"The weights do not fit ASFE-Fusion; {'; '.join(found)}.")
 
 
 def save_network(network: ASFEFusion, path: Path) -> None:

@@ -6,25 +6,21 @@ schedule tables that their stage-I checkpoints carry are dropped: the tables fol
 configuration.
 """
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from MedFusionLib.errors import WeightsError
+from MedFusionLib.methods.checkpoints import Rules, load_renamed
 from MedFusionLib.methods.dmfnet.diffusion import make_schedule
 from MedFusionLib.methods.dmfnet.fusion_head import FusionHead
 from MedFusionLib.methods.dmfnet.unet import NoiseConditionedUNet
 
 SCHEDULE_TABLES = frozenset(make_schedule("linear", 2).tables())
 
-Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
-
 UNET_ANCHOR = "init_conv.weight"
 HEAD_ANCHOR = "decoder.0.block.0.weight"
 
-# How our parameter names read in the authors' files, as regular expressions applied in turn.
 UNET_RULES: Rules = (
     (r"^noise_embedding\.expand\.", "noise_level_mlp.1."),
     (r"^noise_embedding\.contract\.", "noise_level_mlp.3."),
@@ -104,52 +100,12 @@ def head_from_author_state(
 
 def load_unet(unet: NoiseConditionedUNet, state: Mapping[str, Tensor]) -> None:
     """Copy a stage-I state under the authors' names into a UNet; errors as above."""
-    _load(unet, bare_state(state, UNET_ANCHOR), UNET_RULES)
+    load_renamed(unet, bare_state(state, UNET_ANCHOR), UNET_RULES)
 
 
 def load_head(head: FusionHead, state: Mapping[str, Tensor]) -> None:
     """Copy a stage-II state under the authors' names into a fusion head; errors as above."""
-    _load(head, bare_state(state, HEAD_ANCHOR), HEAD_RULES)
-
-
-def _load(network: nn.Module, state: Mapping[str, Tensor], rules: Rules) -> None:
-    expected = network.state_dict()
-    author_keys = {key: author_key(key, rules) for key in expected}
-    _refuse_misfits({author_keys[key]: tensor for key, tensor in expected.items()}, state)
-    network.load_state_dict({key: state[author] for key, author in author_keys.items()})
-
-
-def author_key(key: str, rules: Rules) -> str:
-    """Return the name under which the authors' files hold one of our parameters."""
-    for pattern, replacement in rules:
-        key = re.sub(pattern, replacement, key)
-    return key
-
-
-def _refuse_misfits(expected: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> None:
-    complaints = (
-        _complaint("lacks", expected.keys() - state.keys()),
-        _complaint("has the unknown", state.keys() - expected.keys()),
-        _complaint(
-            "has another shape at",
-            (
-                f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key].shape)}"
-                for key in expected.keys() & state.keys()
-                if state[key].shape != expected[key].shape
-            ),
-        ),
-    )
-    if any(complaints):
-        raise WeightsError(
-            f"The weights do not fit the network: the file {'; it '.join(filter(None, complaints))}"
-            ". Check that the file and the configuration belong together."
-        )
-
-
-def _complaint(verb: str, keys: Iterable[str]) -> str:
-    named = sorted(keys)
-    rest = f" and {len(named) - 5} more" if len(named) > 5 else ""
-    return f"{verb} {', '.join(named[:5])}{rest}" if named else ""
+    load_renamed(head, bare_state(state, HEAD_ANCHOR), HEAD_RULES)
 
 
 def bare_state(state: Mapping[str, Tensor], anchor: str) -> dict[str, Tensor]:

@@ -1,14 +1,13 @@
 """The authors' two checkpoint files into one safetensors file."""
 
-import pickle
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
 from MedFusionLib.errors import WeightsError
+from MedFusionLib.methods.checkpoints import read_checkpoint
 from MedFusionLib.methods.dmfnet.author_weights import (
     HEAD_ANCHOR,
     UNET_ANCHOR,
@@ -56,25 +55,6 @@ def import_checkpoints(
     load_head(head, head_state)
     write_weights(output, unet, head, config)
     return config
-
-
-def read_checkpoint(path: Path) -> dict[str, Tensor]:
-    """Read a state dict from a ``.pth`` file, as tensors only: no code in it can run.
-
-    Raises:
-        WeightsError: if there is no such file, or it holds anything but named tensors.
-    """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise WeightsError(f"There is no file {path}.") from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise WeightsError(
-            f"The checkpoint {path} cannot be read safely: it must hold tensors and nothing else."
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
-        raise WeightsError(f"The checkpoint {path} holds no state dict of named tensors.")
-    return dict(state)
 
 
 def configuration_of(

@@ -1,0 +1,87 @@
+"""Checkpoints of the papers' authors: read without running code, renamed into our networks."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from MedFusionLib.errors import WeightsError
+
+Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
+"""How our parameters' names read in the authors' files: regular expressions, applied in turn."""
+
+
+def read_checkpoint(path: Path) -> dict[str, Tensor]:
+    """Read a state dict from a ``.pth`` file, as tensors only: no code in it can run.
+
+    Raises:
+        WeightsError: if there is no such file, or it holds anything but named tensors.
+    """
+    state = read_containers(path)
+    if not isinstance(state, Mapping) or not all(isinstance(v, Tensor) for v in state.values()):
+        raise WeightsError(f"The checkpoint {path} holds no state dict of named tensors.")
+    return dict(state)
+
+
+def read_containers(path: Path) -> object:
+    """Read a ``.pth`` file of tensors in plain containers; errors as ``read_checkpoint``."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise WeightsError(f"There is no file {path}.") from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise WeightsError(
+            f"The checkpoint {path} cannot be read safely: it must hold tensors and nothing else. "
+            "Save only the network's state_dict() with torch.save."
+        ) from error
+
+
+def author_key(key: str, rules: Rules) -> str:
+    """The name under which the authors' files hold one of our parameters."""
+    for pattern, replacement in rules:
+        key = re.sub(pattern, replacement, key)
+    return key
+
+
+def load_renamed(network: nn.Module, state: Mapping[str, Tensor], rules: Rules) -> None:
+    """Copy a state under the authors' names into one of our networks.
+
+    Raises:
+        WeightsError: naming keys that are missing, superfluous or of another shape.
+    """
+    expected = network.state_dict()
+    author_keys = {key: author_key(key, rules) for key in expected}
+    refuse_misfits({author_keys[key]: tensor.shape for key, tensor in expected.items()}, state)
+    network.load_state_dict({key: state[author] for key, author in author_keys.items()})
+
+
+def refuse_misfits(expected: Mapping[str, torch.Size], state: Mapping[str, Tensor]) -> None:
+    """Raise ``WeightsError`` unless ``state`` has exactly the expected names and shapes."""
+    complaints = (
+        _complaint("lacks", expected.keys() - state.keys()),
+        _complaint("has the unknown", state.keys() - expected.keys()),
+        _complaint(
+            "has another shape at",
+            (
+                f"{key} {tuple(state[key].shape)} instead of {tuple(expected[key])}"
+                for key in expected.keys() & state.keys()
+                if state[key].shape != expected[key]
+            ),
+        ),
+    )
+    if any(complaints):
+        raise WeightsError(
+            f"The weights do not fit the network: the file {'; it '.join(filter(None, complaints))}"
+            ". Check that the file and the configuration belong together."
+        )
+
+
+def _complaint(verb: str, keys: Iterable[str]) -> str:
+    named = sorted(keys)
+    rest = f" and {len(named) - 5} more" if len(named) > 5 else ""
+    return f"{verb} {', '.join(named[:5])}{rest}" if named else ""
