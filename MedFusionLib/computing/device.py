@@ -40,8 +40,8 @@ def let_threads_wait() -> None:
     `asfe` took 33 s for a volume of 94 slices beside one busy process, and 19 s asleep. Threads
     that sleep at once, though, are woken on one core as often as on two: on two idle cores a slice
     took `asfe` 46 ms of wall time, and 35 ms where threads spin for some microseconds first, and
-    beside busy processes as long as before. A choice of the user's in ``OMP_WAIT_POLICY`` or
-    ``GOMP_SPINCOUNT`` is kept.
+    beside busy processes as long as before (`pyramid` 4.6 ms there in place of 3). A choice of the
+    user's in ``OMP_WAIT_POLICY`` or ``GOMP_SPINCOUNT`` is kept.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
