@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,10 @@ from scipy import ndimage
 from MedFusionLib.errors import Cancelled, InputError
 from MedFusionLib.fusion import fuse
 from MedFusionLib.registration.align import align
+from MedFusionLib.registration.checks import look_for_mirror
+from MedFusionLib.registration.images import see_head
 from MedFusionLib.registration.overlap import read_transform, resample
+from MedFusionLib.registration.quality import FLIP_HOLDS_LIMITS, LIMIT_DIAGONALS
 from MedFusionLib.volumes.volume import Volume
 
 CENTRE = (3.0, -5.0, 10.0)
@@ -203,6 +207,31 @@ def test_a_flip_is_named_in_a_head_that_lies_turned_as_well():
     flipped = Volume(other.voxels[:, ::-1], other.spacing, other.origin, other.directions)
     quality = align(REFERENCE, flipped).quality
     assert quality.verdict == "failed" and "flipped left–right" in quality.reason
+
+
+def pushed_together(volume, width):
+    """Left and right half moved by ``width`` voxels towards each other; what lay between is gone.
+
+    No place of the whole is right for both halves, flipped or not, and nothing is flipped.
+    """
+    left, right = np.split(volume.voxels, 2, axis=2)
+    air = np.zeros_like(left[:, :, :width])
+    voxels = np.concatenate([air, left[:, :, :-width], right[:, :, width:], air], axis=2)
+    return replace(volume, voxels=voxels)
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_mirrored_place_holds_in_a_flipped_head_and_not_where_no_place_is_right(whole):
+    """Both fit better mirrored; only the first one is flipped."""
+    other = scan(PET, (3.0, 3.0, 3.0))
+    flipped = replace(other, voxels=np.ascontiguousarray(other.voxels[:, :, ::-1]))
+    seen = flipped if whole else pushed_together(other, 6)
+    identity = euler((0, 0, 0), (0, 0, 0))
+    heads = see_head(REFERENCE, "reference"), see_head(seen, "other")
+    mirror = look_for_mirror(*heads, identity, "rigid", seed=0)
+    limit = LIMIT_DIAGONALS * np.linalg.norm(other.spacing)
+    assert mirror.fits_better
+    assert mirror.residual_mm < limit if whole else mirror.residual_mm > FLIP_HOLDS_LIMITS * limit
 
 
 def test_another_object_does_not_pass():
