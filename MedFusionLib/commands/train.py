@@ -8,6 +8,7 @@ from MedFusionLib.commands.denoising import write_denoising_curve, write_samples
 from MedFusionLib.commands.training_command import training_command
 from MedFusionLib.training.settings import (
     ASFESettings,
+    CDDFuseSettings,
     FusionSettings,
     LiveSettings,
     StageSettings,
@@ -55,3 +56,11 @@ app.command("live")(
 )
 app.command("dmfnet-denoising")(write_denoising_curve)
 app.command("dmfnet-samples")(write_samples)
+app.command("cddfuse")(
+    training_command(
+        CDDFuseSettings,
+        "MedFusionLib.training.cddfuse_run",
+        "train_cddfuse",
+        "CDDFuse: both phases in one run, to rebuild each source and then to fuse them.",
+    )
+)

@@ -131,6 +131,16 @@ _CARDS = (
         reduced_precisions=("float16",),
         first_list=True,
     ),
+    MethodCard(
+        name="cddfuse",
+        kind="learned",
+        summary="CDDFuse: base and detail features by Transformers and invertible networks.",
+        modalities=ALL_MODALITIES,
+        parameters=57_720,
+        licence="Apache-2.0",
+        paper="Zhao et al., CVPR 2023, arXiv 2211.14461",
+        module="MedFusionLib.methods.cddfuse",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"

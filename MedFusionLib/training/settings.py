@@ -88,3 +88,14 @@ class LiveSettings(RunSettings):
     learning_rate: float = setting(3e-3, "The highest learning rate of the run.")
     start_from: str = setting("", "Weight file of an earlier run to begin with.")
     legibility: float = setting(1.0, LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDDFuseSettings(PresetSettings):
+    """Additionally for CDDFuse: the share of its first phase, the curve of the rate, the loss."""
+
+    crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
+    first_phase: float = setting(0.33, "Share of the epochs that rebuild each source.", least=0)
+    rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    loss: str = setting("paper", "paper for the paper's own losses, or legible.")
+    legibility: float = setting(1.0, LEGIBILITY)

@@ -60,7 +60,9 @@ def _parsed(text: str) -> Any:
 def part_of(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The tensors whose names begin with ``prefix``, without it."""
     return {
-        key.removeprefix(prefix): tensor for key, tensor in tensors.items() if key.startswith(prefix)
+        key.removeprefix(prefix): tensor
+        for key, tensor in tensors.items()
+        if key.startswith(prefix)
     }
 
 

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from parity_set import assert_close, part_of, read_case, weights_by_recipe
+from cddfuse_networks import made_up_network
+from parity_set import assert_close, part_of, read_case
 from torch import Tensor, nn
 
 from MedFusionLib.methods.blocks.invertible import InvertedResidual, InvertibleCoupling
-from MedFusionLib.methods.cddfuse import PRESETS, CDDFuse, from_author_states
-from MedFusionLib.methods.cddfuse.author_weights import PARTS
-from MedFusionLib.methods.cddfuse.network import Features
+from MedFusionLib.methods.cddfuse import PRESETS, CDDFuse
 from MedFusionLib.methods.checkpoints import Rules, load_renamed
-
-FILE_PARTS = dict(zip(("encoder", "decoder", "base_fuse", "detail_fuse"), PARTS.values(), strict=True))
 
 RESIDUAL: Rules = ((r"^4\.", "5."), (r"^2\.", "3."), (r"^", "bottleneckBlock."))
 COUPLING: Rules = (
@@ -33,29 +29,6 @@ COUPLING: Rules = (
 @pytest.fixture(scope="module")
 def folder(shared: Path) -> Path:
     return shared / "parity" / "cddfuse"
-
-
-def made_up_network(folder: Path, metadata: dict[str, Any], skip: str) -> CDDFuse:
-    """The network whose weights follow from the recipe."""
-    shapes = json.loads((folder / "default_keys_shapes.json").read_text())
-    blocks = dict(zip(("encoder", "decoder"), metadata["config"]["num_blocks"], strict=True))
-    salt, gain = int(metadata["salt"], 16), float(metadata["gain"])
-    return from_author_states(
-        {
-            FILE_PARTS[part]: weights_by_recipe(_first_blocks(keys, blocks.get(part, 0)), salt, gain)
-            for part, keys in shapes.items()
-        },
-        skip,
-    )
-
-
-def _first_blocks(shapes: dict[str, list[int]], count: int) -> dict[str, list[int]]:
-    """The shapes of a part with ``count`` Restormer blocks only."""
-    return {
-        key: shape
-        for key, shape in shapes.items()
-        if not key.startswith("encoder_level") or int(key.split(".")[1]) < count
-    }
 
 
 @pytest.mark.parametrize(

@@ -49,6 +49,4 @@ def create(device: torch.device, weights: str | Path | None = None) -> CDDFuseMe
         network, sha256 = load_network(Path(weights))
         return CDDFuseMethod(network, sha256, device)
     state, entry = load_weights(METHOD)
-    return CDDFuseMethod(
-        network_from_state(state, from_config(entry.config)), entry.sha256, device
-    )
+    return CDDFuseMethod(network_from_state(state, from_config(entry.config)), entry.sha256, device)
