@@ -14,7 +14,6 @@ from torch.nn import functional as F
 
 from MedFusionLib.methods.cddfuse.network import Features
 from MedFusionLib.training import losses
-from MedFusionLib.training.asfe_losses import FaithfulLoss
 from MedFusionLib.training.legibility import LegibleLoss, ScoreLoss
 
 SIMILARITY = 5.0
@@ -87,7 +86,7 @@ def feature_correlation(first: Tensor, second: Tensor) -> Tensor:
 
 LOSSES: dict[str, Callable[[float], ScoreLoss | LegibleLoss]] = {
     "paper": lambda legibility: ScoreLoss(fusion_terms),
-    "legible": lambda legibility: LegibleLoss(FaithfulLoss(), legibility),
+    "legible": lambda legibility: LegibleLoss(fusion_terms, legibility),
 }
-"""Of phase II beside the decomposition, by the weight of what a reader must see beside the
-scores; the paper's loss has no such part."""
+"""Of phase II beside the decomposition, by the weight of what a reader must see; the paper's loss
+has no such part, the legible one adds it to the paper's terms."""
