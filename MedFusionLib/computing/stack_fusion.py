@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from MedFusionLib.computing.device import autocast
+from MedFusionLib.computing.host_memory import freed_memory_kept
 from MedFusionLib.computing.slice_fusion import FusionMethod, fuse_slices
 from MedFusionLib.computing.transfer import Arrival, transfer_for
 from MedFusionLib.errors import DeviceError
@@ -62,8 +64,10 @@ class StackFuser:
         self._ahead: _Inputs | None = None
         self._writer = ThreadPoolExecutor(1, "medfusion-writer")
         self._writing: Future[None] | None = None
+        self._memory = ExitStack()
 
     def __enter__(self) -> StackFuser:
+        self._memory.enter_context(freed_memory_kept())
         return self
 
     def __exit__(
@@ -77,6 +81,7 @@ class StackFuser:
                 self._wait()
         finally:
             self._writer.shutdown()
+            self._memory.close()
 
     def __call__(self, batch: Sequence[int], following: Sequence[int] = ()) -> None:
         """Fuse the slices of ``batch``; ``following`` will probably be asked for next."""

@@ -1,13 +1,14 @@
 """Writes docs/RESULTS.md from docs/results/*.json; `make results` runs it.
 
 With `--shared FOLDER` the leader board, the benchmark and the study of small misalignments are
-measured anew first.
+measured anew first. `speed_changes.json` is not: it compares with code that is no more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -22,11 +23,24 @@ from MedFusionLib.evaluation.metric_cards import METRIC_CARDS
 from MedFusionLib.evaluation.misalignment import AS_GIVEN, MEASURES, TRUE_PLACE
 from MedFusionLib.evaluation.reports.report_html import MARKS, NOTES
 from MedFusionLib.evaluation.scoring import SIDE_MEASURES
-from MedFusionLib.evaluation.speed.page import markdown, number, speed_section
+from MedFusionLib.evaluation.speed.page import (
+    changes_section,
+    markdown,
+    number,
+    speed_section,
+    weaker_section,
+)
 from MedFusionLib.outputs import write_text
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 LEADERBOARD, BENCHMARK = "leaderboard.json", "benchmark.json"
+WEAKER, CHANGES = "benchmark_avx2.json", "speed_changes.json"
+AVX2 = {
+    "ATEN_CPU_CAPABILITY": "avx2",
+    "ONEDNN_MAX_CPU_ISA": "AVX2",
+    "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+}
+"""What makes a newer processor compute as an ordinary laptop's does."""
 MISALIGNMENT, LEGIBILITY = "misalignment.json", "legibility.json"
 JUDGED = {TRUE_PLACE: "in their true place", AS_GIVEN: "as they were given"}
 INTRODUCTION = """# Results
@@ -51,7 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measure_again(wanted.shared, results, wanted.sample)
     board, speed = _read(results / LEADERBOARD), _read(results / BENCHMARK)
     moved, seen = (_read_if_there(results / name) for name in (MISALIGNMENT, LEGIBILITY))
+    weaker, changes = (_read_if_there(results / name) for name in (WEAKER, CHANGES))
     page = results_page(board, speed, moved, seen)
+    if weaker is not None:
+        page += weaker_section(weaker)
+    if changes is not None:
+        page += changes_section(changes)
     write_text(wanted.docs / "RESULTS.md", page)
 
 
@@ -79,6 +98,8 @@ def measure_again(shared: Path, results: Path, sample: int | None = None) -> Non
             shutil.copyfile(Path(folder) / name, results / name)
     speed = [*command, "benchmark", "--paper", "--volume", "512x512x300", "--startup", "--cluster"]
     subprocess.run([*speed, "--json", str(results / BENCHMARK)], check=True)
+    weaker = [*command, "benchmark", "--paper", "--json", str(results / WEAKER)]
+    subprocess.run(weaker, check=True, env={**os.environ, **AVX2})
     study = [*command, "misalignment", "--pairs", str(data / "harvard/manifest.csv")]
     subprocess.run([*study, "--json", str(results / MISALIGNMENT)], check=True)
 

@@ -45,10 +45,10 @@ class WeightedBands(nn.Module):
         """
         bands, smoothest = split(torch.cat([image1, image2], dim=1))
         shares = torch.sigmoid(maps.to(torch.promote_types(maps.dtype, torch.float32)))
-        details = (_HIGHEST_GAIN * shares[:, :-3] * torch.cat(bands, dim=1)).sum(1, keepdim=True)
+        details = (shares[:, :-3] * torch.cat(bands, dim=1)).sum(1, keepdim=True)
         brighter, darker = smoothest.amax(1, keepdim=True), smoothest.amin(1, keepdim=True)
         base = shares[:, -3:-2] * brighter + shares[:, -2:-1] * darker
-        return base + details - _smooth_over_16_pixels(shares[:, -1:])
+        return base + _HIGHEST_GAIN * details - _smooth_over_16_pixels(shares[:, -1:])
 
     def cut(self, uncut: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
         """To [0, 1], and to at most 1.5 times the sum of the sources: black where both are."""

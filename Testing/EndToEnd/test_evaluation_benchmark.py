@@ -179,8 +179,15 @@ def test_the_results_page_is_written_from_the_json_alone(figures, tmp_path):
         },
     }  # fmt: skip
     (tmp_path / "results/benchmark.json").write_text(json.dumps(figures | more))
+    (tmp_path / "results/benchmark_avx2.json").write_text(json.dumps(figures))
+    change = {"method": "net", "capability": "avx2", "threads": 1}
+    change |= {"cpu_seconds": [0.5, 0.125], "seconds": [0.4, 0.3]}
+    changes = {"note": "Measured in turn.", "rows": [change]}
+    (tmp_path / "results/speed_changes.json").write_text(json.dumps(changes))
     write_results(["--docs", str(tmp_path)])
     page = (tmp_path / "RESULTS.md").read_text()
+    assert "| net | avx2 | 1 | 500.0 | 125.0 | 0.25 | 400.0 | 300.0 | 0.75 |" in page
+    assert "Measured in turn." in page and "## Speed on AVX2" in page
     assert "| net | 16 | 4 | 0.25 | 2048 | 2048 | 1 |" in page
     assert "1.012" in page and "1.087" in page
     for word in ("PET-MRI", "3 pairs of 2 patients, split dev", "0.7517", "cd" * 32, "## Speed"):

@@ -13,6 +13,7 @@ from MedFusionLib.methods import method_card
 from MedFusionLib.methods.asfe import PRESETS, Architecture, ASFEFusion
 from MedFusionLib.methods.asfe.architecture import from_config
 from MedFusionLib.methods.asfe.experts import SpatialFrequencyExperts
+from MedFusionLib.methods.asfe.folding import fold_norms
 from MedFusionLib.methods.asfe.method import ASFE, create
 from MedFusionLib.methods.asfe.weight_file import load_network, save_network
 
@@ -118,3 +119,26 @@ def test_paper_preset_has_the_published_parameters_without_the_unused_ones() -> 
     with torch.device("meta"):
         network = ASFEFusion(PRESETS["paper"])
     assert sum(p.numel() for p in network.parameters()) == 175_717_545 - 4_734_976
+
+
+def test_folding_the_norms_into_the_convolutions_changes_no_result():
+    network = network_with_used_norms(seed=4)
+    images = torch.rand(2, 1, 1, 64, 64, generator=torch.Generator().manual_seed(5))
+    with torch.inference_mode():
+        before = network(*images)
+        fold_norms(network)
+        assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in network.modules())
+        assert torch.allclose(network(*images), before, atol=2e-6)
+
+
+def network_with_used_norms(seed: int) -> ASFEFusion:
+    """The compact network, whose norms have statistics and gains as after a training."""
+    torch.manual_seed(seed)
+    network = ASFEFusion(PRESETS["compact"]).eval()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            for tensor in (module.weight.data, module.running_var):
+                tensor.uniform_(0.5, 2)
+            for tensor in (module.bias.data, module.running_mean):
+                tensor.uniform_(-0.5, 0.5)
+    return network

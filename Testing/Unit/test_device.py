@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -9,6 +11,7 @@ from MedFusionLib.computing.device import (
     choose_device,
     choose_precision,
     computed_precision,
+    let_threads_wait,
     run_in_batches,
 )
 from MedFusionLib.errors import Cancelled, DeviceError
@@ -112,3 +115,17 @@ def test_a_precision_that_a_method_does_not_offer_becomes_float32():
     assert computed_precision("float16", CPU, ("float16",)) == "float16"
     with pytest.raises(DeviceError, match="float8"):
         computed_precision("float8", CPU, ())
+
+
+@pytest.mark.parametrize(
+    ("chosen", "kept"),
+    [
+        ({}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "1000"}),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, {"OMP_WAIT_POLICY": "ACTIVE"}),
+        ({"GOMP_SPINCOUNT": "7"}, {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "7"}),
+    ],
+)
+def test_threads_soon_sleep_unless_the_user_chose_how_they_wait(monkeypatch, chosen, kept):
+    monkeypatch.setattr(os, "environ", dict(chosen))
+    let_threads_wait()
+    assert os.environ == kept

@@ -63,6 +63,7 @@ def measure_form(method: str, form: str) -> dict[str, Any]:
     """Fuse one slice after a small one that warms up; CPU seconds count all threads."""
     import torch
 
+    from MedFusionLib.computing.host_memory import freed_memory_kept
     from MedFusionLib.evaluation.speed.baselines import asfe_forms, dmfnet_forms
     from MedFusionLib.evaluation.speed.peak_memory import peak_beyond, start_memory
     from MedFusionLib.methods.asfe.architecture import PRESETS as ASFE
@@ -71,7 +72,7 @@ def measure_form(method: str, form: str) -> dict[str, Any]:
     makers = {"asfe": lambda: asfe_forms(ASFE["paper"], 0)}
     makers["dmfnet"] = lambda: dmfnet_forms(DMFNET["paper"], 0)
     fuse = makers[method]()[form]()
-    with torch.inference_mode():
+    with torch.inference_mode(), freed_memory_kept():
         fuse(*torch.rand(2, 1, 1, WARM_UP_SIDE, WARM_UP_SIDE))
         start, slices = start_memory(torch.device("cpu")), torch.rand(2, 1, 1, SIDE, SIDE)
         started, started_cpu = time.perf_counter(), time.process_time()

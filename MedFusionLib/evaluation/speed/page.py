@@ -14,22 +14,64 @@ TableOfText = tuple[str, str, list[str], list[list[str]]]
 def speed_section(speed: dict[str, Any]) -> str:
     """The section of docs/RESULTS.md on speed, as Markdown."""
     machine = speed["machine"]
-    headings = ["method", "size", "batch", "device", "precision", "threads", "slices/s"]
-    headings += ["s per 256×256×94 volume", "peak memory, MiB", "GFLOP per slice"]
-    headings += ["of the matrix product's speed"]
-    rows = [_speed_row(run) for run in speed["runs"]]
     return (
         f"## Speed\n\nMedFusion {speed['version']}, {machine['processor']}, {machine['cores']} "
         f"cores, torch {machine['torch']}, load of the machine at the end "
         f"{number(machine['load_average'])}. Median of {speed['runs'][0]['repeats']} timings "
         "after a warm-up, quartiles in brackets; memory is what the process took beyond what it "
         "held before the method was made. GFLOP counts products, convolutions and attention (2 per "
-        f"multiply-add), no Fourier transforms.\n\n{markdown(headings, rows)}"
-        + "".join(
-            f"\n### {heading}\n\n{note}\n\n{markdown(columns, cells)}"
-            for heading, note, columns, cells in more_tables(speed)
-        )
+        f"multiply-add), no Fourier transforms.\n\n{_speed_table(speed)}{_more_sections(speed)}"
     )
+
+
+def weaker_section(speed: dict[str, Any]) -> str:
+    """The same for a run that was held to AVX2."""
+    return (
+        "\n## Speed on AVX2\n\nThe same machine, held to the instructions that every laptop of the "
+        "last ten years has; load of the machine at the end "
+        f"{number(speed['machine']['load_average'])}.\n\n"
+        f"{_speed_table(speed)}{_more_sections(speed)}"
+    )
+
+
+def _speed_table(speed: dict[str, Any]) -> str:
+    headings = ["method", "size", "batch", "device", "precision", "threads", "slices/s"]
+    headings += ["s per 256×256×94 volume", "peak memory, MiB", "GFLOP per slice"]
+    headings += ["of the matrix product's speed"]
+    return markdown(headings, [_speed_row(run) for run in speed["runs"]])
+
+
+def _more_sections(speed: dict[str, Any]) -> str:
+    return "".join(
+        f"\n### {heading}\n\n{note}\n\n{markdown(columns, cells)}"
+        for heading, note, columns, cells in more_tables(speed)
+    )
+
+
+def changes_section(changes: dict[str, Any]) -> str:
+    """What changes of the code brought: {"note": text, "rows": [...]}.
+
+    Each row has method, capability, threads, and before and after in `cpu_seconds` and `seconds`
+    of one slice.
+    """
+    headings = ["method", "instructions", "threads", "CPU ms before", "after", "ratio"]
+    headings += ["ms before", "after", "ratio"]
+    rows = [
+        [
+            row["method"],
+            row["capability"],
+            str(row["threads"]),
+            *_before_and_after(row["cpu_seconds"]),
+            *_before_and_after(row["seconds"]),
+        ]
+        for row in changes["rows"]
+    ]
+    return f"\n## Speed before and after\n\n{changes['note']}\n\n{markdown(headings, rows)}"
+
+
+def _before_and_after(seconds: Sequence[float]) -> list[str]:
+    before, after = seconds
+    return [f"{1000 * before:.1f}", f"{1000 * after:.1f}", f"{after / before:.2f}"]
 
 
 def _speed_row(run: dict[str, Any]) -> list[str]:

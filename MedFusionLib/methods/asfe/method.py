@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from MedFusionLib.methods.asfe.architecture import from_config
+from MedFusionLib.methods.asfe.folding import fold_norms
 from MedFusionLib.methods.asfe.network import ASFEFusion
 from MedFusionLib.methods.asfe.weight_file import load_network, network_from_state
 from MedFusionLib.weights import load_weights
@@ -20,6 +21,7 @@ class ASFE:
     name = "asfe"
 
     def __init__(self, network: ASFEFusion, weights_sha256: str, device: torch.device) -> None:
+        fold_norms(network)
         # Neighbouring channels in memory: convolutions and attention read them together.
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._network = network.eval().requires_grad_(False)

@@ -18,6 +18,9 @@ Network = TypeVar("Network", bound=torch.nn.Module)
 SMALLEST_COARSE_SIDE = 4
 """The spatial attention mirrors three pixels at the coarsest scale, which takes four."""
 
+LARGE_MAPS = 2**23
+"""Values of one of the UNet's maps in all passes; fewer are as fast, or faster, all at once."""
+
 
 class DMFNet:
     """Fuses slices with a trained DM-FNet.
@@ -117,9 +120,26 @@ class DMFNet:
         noisy, levels = self._noisy(reference, other, slice_indices, draw)
         kind = reference.device.type
         with torch.autocast(kind, torch.float16, enabled=_float16_is_on(kind)):
-            features = self._unet.features(noisy, levels, self.config.feat_scales)
-            maps = self._head(*split_passes(features, len(self.config.time_steps)))
+            maps = self._head(*self._features(noisy, levels, len(reference)))
         return self._output(maps, reference, other)
+
+    def _features(
+        self, noisy: Tensor, levels: Tensor, count: int
+    ) -> tuple[list[dict[int, Tensor]], list[dict[int, Tensor]]]:
+        """Features of ``count`` slices as ``split_passes`` gives them.
+
+        On the CPU one time step comes after the other where the maps of all are large, so that they
+        take the memory of one.
+        """
+        maps = noisy.numel() * self.config.inner_channel
+        size = 2 * count if noisy.device.type == "cpu" and maps > LARGE_MAPS else len(noisy)
+        reference, other = [], []
+        for images, their_levels in zip(noisy.split(size), levels.split(size), strict=True):
+            features = self._unet.features(images, their_levels, self.config.feat_scales)
+            reference_steps, other_steps = split_passes(features, size // (2 * count))
+            reference += reference_steps
+            other += other_steps
+        return reference, other
 
 
 def _float16_is_on(kind: str) -> bool:

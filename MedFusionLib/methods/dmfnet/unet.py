@@ -57,8 +57,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, noise_code: Tensor) -> Tensor:
         bias = self.noise_projection(noise_code).flatten(1)[:, :, None, None]
-        hidden = self.conv1(functional.silu(self.norm1(x))) + bias
-        hidden = self.conv2(self.dropout(functional.silu(self.norm2(hidden))))
+        # In place where the value is needed no more: at full resolution a map outgrows the caches.
+        hidden = self.conv1(functional.silu(self.norm1(x), inplace=True)).add_(bias)
+        hidden = self.conv2(self.dropout(functional.silu(self.norm2(hidden), inplace=True)))
         return hidden + self.shortcut(x)
 
 
