@@ -50,7 +50,8 @@ class MedFusion(ScriptedLoadableModule):
             "them among a patient's loaded volumes; the lines below say whose they are and how "
             "they lie to each other.</li>"
             "<li>Where they are not aligned, choose a registration or a transform as "
-            "<b>Alignment</b>.</li>"
+            "<b>Alignment</b>. <b>Landmarks</b> on both volumes start a registration and check "
+            "any alignment.</li>"
             "<li>Choose a <b>Method</b>, look at a slice with <b>Preview</b>, and press "
             "<b>Apply</b>. <b>Result</b> says what is shown and how far it can be trusted.</li>"
             "<li><b>View</b> compares and blends the volumes and follows a tracked pointer; "
@@ -258,9 +259,10 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
         """Fuse two volumes, nodes or their names, and return the fused node; Slicer stays alive
         meanwhile.
 
-        ``options`` are ``modalities``, ``windows``, ``transformNode`` and ``score`` of
-        ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment, device, colour,
-        plane...). Raises a ``MedFusionError`` or ``ValueError`` whose text is for the user.
+        ``options`` are ``modalities``, ``windows``, ``transformNode``, ``landmarkNodes`` and
+        ``score`` of ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment,
+        device, colour, plane...). Raises a ``MedFusionError`` or ``ValueError`` whose text is for
+        the user.
         """
         job = self.fuseAsync(
             referenceNode, otherNode, outputNode, onProgress=self._showProgress, **options

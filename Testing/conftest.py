@@ -11,9 +11,10 @@ REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = REPOSITORY.parent / "shared"
 
 # More threads than cores only fight each other, and every process of pytest-xdist has its own.
+# Such a process inherits what its parent was given, so this is no default for it.
 THREADS = "1" if "PYTEST_XDIST_WORKER" in os.environ else "2"
-os.environ.setdefault("OMP_NUM_THREADS", THREADS)
-os.environ.setdefault("ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS", THREADS)
+os.environ["OMP_NUM_THREADS"] = THREADS
+os.environ["ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS"] = THREADS
 
 
 @pytest.fixture(scope="session")

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 KINDS = ("rigid", "affine", "deformable", "none")
 STEPS = 18
 MESSAGE = "Aligning the volumes"
+BENDING = "Bending the other volume"
 
 COARSELY = ((COARSE, "rigid"),)
 # Rigid first: with twelve parameters at once, a wrong scale makes up for a wrong place.
@@ -138,6 +139,7 @@ def align(
     transform = inverse(found, freedom, centre) if exchanged else found
     deformation = None
     if kind == "deformable" and quality.verdict != FAILED:
+        steps.bend()
         deformation = deform(reference, other, transform)
         transform, quality = deformation.transform, _told(quality, deformation)
     resampled = resample(other, reference, transform)
@@ -210,6 +212,13 @@ class _Steps:
         with self._lock:
             self._done = min(self._done + 1, STEPS - 1)
             self._tell(self._done)
+
+    def bend(self) -> None:
+        """The last step begins, which tells no parts of itself and hears of no cancel."""
+        if self.cancelled():
+            raise Cancelled(CANCELLED)
+        if self._progress is not None:
+            self._progress(STEPS - 1, STEPS, BENDING)
 
     def finish(self) -> None:
         """All steps are done, however many there were."""

@@ -26,6 +26,7 @@ LARGEST_MISFIT_MM = 20.0
 
 RAS_NAMES = ("RAS", "0")
 LPS_NAMES = ("LPS", "1")
+LabelledPoint = tuple[str, list[float]]
 FCSV_COLUMNS = "id,x,y,z,ow,ox,oy,oz,vis,sel,lock,label,desc,associatedNodeID"
 
 
@@ -41,12 +42,12 @@ class Landmarks:
     def __post_init__(self) -> None:
         if len(self.reference) != len(self.other):
             raise InputError(
-                f"There are {len(self.reference)} landmarks on the reference and "
-                f"{len(self.other)} on the other volume. Each needs its partner."
+                f"Landmarks on the reference: {len(self.reference)}, on the other volume: "
+                f"{len(self.other)}. Each needs its partner."
             )
         if len(self.reference) < LEAST_POINTS:
             raise InputError(
-                f"There are {len(self.reference)} pairs of landmarks, and a rigid position needs "
+                f"Pairs of landmarks: {len(self.reference)}. A rigid position needs "
                 f"{LEAST_POINTS} or more."
             )
         for points in (self.reference, self.other):
@@ -107,14 +108,24 @@ def read_landmarks(reference: str | os.PathLike[str], other: str | os.PathLike[s
     Points with the same labels belong together; where the labels differ, the order tells. Raises
     ``InputError`` for files that hold no points, and for fewer than three pairs.
     """
-    one, two = _read_points(Path(reference)), _read_points(Path(other))
-    first, second = [label for label, _ in one], [label for label, _ in two]
+    return paired(_read_points(Path(reference)), _read_points(Path(other)))
+
+
+def paired(reference: list[LabelledPoint], other: list[LabelledPoint]) -> Landmarks:
+    """Landmarks of the points of the two volumes, each with its label (LPS, mm).
+
+    Points with the same labels belong together; where the labels differ, the order tells. Raises
+    ``InputError`` for points without a partner, fewer than three, on a line, or that do not fit.
+    """
+    first, second = [label for label, _ in reference], [label for label, _ in other]
     if len(set(first)) == len(first) and sorted(first) == sorted(second):
-        two = [two[second.index(label)] for label in first]
-    return Landmarks(tuple(first), *(np.array([point for _, point in each]) for each in (one, two)))
+        other = [other[second.index(label)] for label in first]
+    return Landmarks(
+        tuple(first), *(np.array([point for _, point in each]) for each in (reference, other))
+    )
 
 
-def _read_points(path: Path) -> list[tuple[str, list[float]]]:
+def _read_points(path: Path) -> list[LabelledPoint]:
     """Labels and LPS positions of the points in a file."""
     readers = {".json": _points_of_json, ".fcsv": _points_of_fcsv}
     if path.suffix.lower() not in readers:
@@ -134,7 +145,7 @@ def _read_points(path: Path) -> list[tuple[str, list[float]]]:
     return points
 
 
-def _points_of_json(text: str) -> list[tuple[str, list[float]]]:
+def _points_of_json(text: str) -> list[LabelledPoint]:
     points = []
     for markup in json.loads(text)["markups"]:
         signs = _signs(str(markup.get("coordinateSystem", "LPS")))
@@ -144,7 +155,7 @@ def _points_of_json(text: str) -> list[tuple[str, list[float]]]:
     return points
 
 
-def _points_of_fcsv(text: str) -> list[tuple[str, list[float]]]:
+def _points_of_fcsv(text: str) -> list[LabelledPoint]:
     system, columns = "RAS", FCSV_COLUMNS
     rows = []
     for line in text.splitlines():

@@ -53,6 +53,7 @@ class AlignmentChoice(Enum):
     NONE = "none"
     RIGID = "rigid"
     AFFINE = "affine"
+    DEFORMABLE = "deformable"
     TRANSFORM = "transform"
 
     @staticmethod
@@ -115,6 +116,7 @@ def _alignmentChoiceLabels() -> dict[AlignmentChoice, str]:
         AlignmentChoice.NONE: _("None: both on one grid"),
         AlignmentChoice.RIGID: _("Rigid registration"),
         AlignmentChoice.AFFINE: _("Affine registration"),
+        AlignmentChoice.DEFORMABLE: _("Rigid, then bent (deformable)"),
         AlignmentChoice.TRANSFORM: _("Existing transform"),
     }
 

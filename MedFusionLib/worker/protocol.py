@@ -19,7 +19,10 @@ Requests (``"do"``):
     ``reference`` and ``other`` (volumes), ``transform`` (or null: where registration starts when
     ``options["alignment"]`` is rigid or affine, else what lays the volumes on each other),
     ``options`` (keyword arguments of ``MedFusionLib.fusion.fuse``), ``score`` (whether to measure
-    the result). Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
+    the result) and ``landmarks`` (or null: a list of ``[label, [x, y, z]]`` for ``reference`` and
+    for ``other``, in the own space of each, LPS, mm). A registration starts from the landmarks
+    instead of ``transform``, which must be linear then; the report has ``landmarks``, how far they
+    lie apart. Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
 ``fuse_series``
     ``case`` (a name), ``reference_files`` and ``other_files`` (absolute paths of the files of two
     DICOM series), ``path`` (absolute, of the volume to write) and ``settings`` (keyword arguments

@@ -32,8 +32,9 @@ from MedFusionLib.worker.protocol import (
 
 if TYPE_CHECKING:
     from MedFusionLib.fusion import FusionResult
+    from MedFusionLib.registration.landmarks import Landmarks
 
-_ADDED_LATER = ("metrics", "hidden", "warnings")
+_ADDED_LATER = ("metrics", "hidden", "warnings", "quick_check", "registered_before")
 Request = Mapping[str, Any]
 Progress = Callable[[int, int, str], None]
 Cancel = Callable[[], bool]
@@ -108,13 +109,19 @@ class Tasks:
         reference, other = self._volume(request["reference"]), self._volume(request["other"])
         options = dict(request["options"])
         transform = open_transform(request.get("transform"), self._folder)
+        landmarks = _landmarks(request.get("landmarks"))
+        registered = options.get("alignment") in REGISTERED
         if transform is not None:
-            registered = options.get("alignment") in REGISTERED
             options["initial" if registered else "alignment"] = transform
+        # A transform that bends space lies between these points, too: `fuse` refuses it.
+        if registered and landmarks is not None and (transform is None or transform.IsLinear()):
+            options["initial"] = landmarks.rigid()
         self._fused = self._pictures = None
         options["method"], options["device"] = self._loaded_method(options)
         result = fuse(reference, other, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
+        if landmarks is not None:
+            report["landmarks"] = _distances(landmarks, result)
         if request.get("score"):
             self._add_measures(result, report, progress, cancel)
         self._fused = (request["id"], result)
@@ -303,6 +310,20 @@ class Tasks:
 
     def _volume(self, message: Request) -> Volume:
         return open_volume(message, self._folder)
+
+
+def _landmarks(message: Mapping[str, Any] | None) -> Landmarks | None:
+    if message is None:
+        return None
+    from MedFusionLib.registration.landmarks import paired
+
+    return paired(*([tuple(point) for point in message[role]] for role in ("reference", "other")))
+
+
+def _distances(landmarks: Landmarks, result: FusionResult) -> dict[str, Any]:
+    import SimpleITK
+
+    return landmarks.to_report(result.transform or SimpleITK.Transform(3, SimpleITK.sitkIdentity))
 
 
 def _as_sent(report: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,11 +18,13 @@ from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noq
 from MedFusionLib.slicer_app.running.fusion_job import (  # noqa: E402
     FusionJob,
     FusionRequest,
-    otherToReferenceRas,
     requestFor,
-    showRegistration,
 )
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
+from MedFusionLib.slicer_app.scene.found_transforms import (  # noqa: E402
+    otherToReferenceRas,
+    showRegistration,
+)
 from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP  # noqa: E402
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, fuseNodes  # noqa: E402
 from MedFusionLib.slicer_app.scene.quality_nodes import reportOf  # noqa: E402
@@ -224,12 +226,12 @@ def test_a_found_registration_becomes_a_node_that_does_what_was_found(scene, pai
     import SimpleITK as sitk
 
     found = sitk.Euler3DTransform((0, 0, 0), 0.1, -0.05, 0.2, (3.0, -2.0, 5.0))
-    node = showRegistration(found, request(pair, alignment="rigid"))
+    node = showRegistration(found, *pair)
     assert node.GetParentTransformNode() is pair[0].GetParentTransformNode()
     again = betweenNodes(*pair, transformNode=node)
     for point in ((0.0, 0.0, 0.0), (40.0, -20.0, 10.0)):
         assert again.TransformPoint(point) == pytest.approx(found.TransformPoint(point), abs=1e-9)
-    assert showRegistration(found, request(pair, alignment="rigid")) is node
+    assert showRegistration(found, *pair) is node
 
 
 def test_a_registration_starts_from_where_the_parent_transforms_put_the_volumes(

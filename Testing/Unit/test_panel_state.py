@@ -6,12 +6,14 @@ from dataclasses import replace
 
 import pytest
 
-from MedFusionLib.methods import METHODS
+from MedFusionLib.methods import DEFAULT_METHOD, METHODS, PREVIEW_METHOD
 from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
 from MedFusionLib.slicer_app.panel import texts as panel_texts
 from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options
-from MedFusionLib.slicer_app.panel.state import panelState
+from MedFusionLib.slicer_app.panel.methods import firstMethods
+from MedFusionLib.slicer_app.panel.state import REGISTERING, panelState
+from MedFusionLib.slicer_app.panel.statements import Shown, Weight, resultStatements
 from MedFusionLib.slicer_app.panel.texts import (
     deviceToolTip,
     distanceText,
@@ -60,6 +62,52 @@ def test_what_is_missing_disables_apply_and_is_in_its_tooltip(inputs, word):
     assert not shown.previewEnabled
     assert word in shown.applyToolTip
     assert word in shown.previewToolTip
+
+
+def test_landmarks_that_cannot_be_used_disable_apply_whatever_the_alignment():
+    inputs = replace(READY, landmarkRefusal="Each needs its partner.")
+    for alignment in AlignmentChoice:
+        shown = state(inputs, alignment=alignment, hasTransform=True)
+        assert shown.applyToolTip == "Each needs its partner."
+
+
+@pytest.mark.parametrize("alignment", REGISTERING)
+def test_no_registration_is_offered_over_a_transform_that_bends_space(alignment):
+    bent = replace(READY, isBent=True, overlapKind=OTHER_GRID)
+    assert "non-linear transform" in state(bent, alignment=alignment).applyToolTip
+    assert state(bent).applyEnabled, "as it lies, it is resampled"
+
+
+def test_the_deformable_alignment_tells_how_its_package_is_installed():
+    deformable = {"alignment": AlignmentChoice.DEFORMABLE}
+    assert state(**deformable).applyEnabled
+    missing = state(**deformable, bendingInstalled=False)
+    assert not missing.applyEnabled
+    assert "pip_install('convexAdam" in missing.applyToolTip
+    assert state(alignment=AlignmentChoice.RIGID, bendingInstalled=False).applyEnabled
+
+
+def test_the_answer_of_the_quick_look_stands_beside_the_position():
+    shown = state(looked="The volumes lie on each other, as far as a quick look can tell.")
+    assert shown.relationText.startswith("Same grid. The volumes lie on each other")
+    assert state().relationText == "Same grid."
+
+
+def test_landmarks_are_told_after_the_alignment_and_far_ones_are_a_warning():
+    points = [{"label": "nasion", "distance_mm": 1.0}, {"label": "ear", "distance_mm": 4.0}]
+    for mean, weight in ((2.5, Weight.NOTE), (7.5, Weight.WARNING)):
+        told = {"mean_mm": mean, "largest_mm": 4.0, "points": points}
+        shown = Shown("F", {"method": "average", "landmarks": told}, "T1", "PET")
+        statement = resultStatements(shown)[2]
+        assert f"2 pairs lie {mean} mm from each other on average" in statement.text
+        assert "4.0 mm at most ('ear')" in statement.text
+        assert statement.weight is weight
+
+
+def test_the_short_list_of_methods_begins_with_the_default_and_the_live_one():
+    first = firstMethods()
+    assert first[:2] == [DEFAULT_METHOD, PREVIEW_METHOD]
+    assert set(first) == {name for name, card in METHODS.items() if card.first_list}
 
 
 def test_a_grey_result_does_not_fit_a_color_output():

@@ -204,6 +204,59 @@ def test_a_transform_reaches_the_worker_linear_or_not(client):
     assert np.abs(fused[1].astype(int) - expected).max() <= 1
 
 
+def on(points) -> list:
+    """Points as a request holds them."""
+    return [[str(number), list(point)] for number, point in enumerate(points, start=1)]
+
+
+SPOTS = ((0.0, 30.0, 5.0), (25.0, 0.0, 0.0), (-25.0, 0.0, 0.0), (0.0, 0.0, 30.0))
+
+
+def test_landmarks_are_measured_by_the_transform_that_was_used(client, tmp_path_factory):
+    there = [(x + 2.0, y, z) for x, y, z in SPOTS]
+    there[3] = (2.0, 3.0, 34.0)
+    landmarks = {"reference": on(SPOTS), "other": on(there)}
+    shift = sitk.TranslationTransform(3, (2.0, 0.0, 0.0))
+    result = client.wait(submit(client, transform=Found(shift), landmarks=landmarks))
+    told = result["report"]["landmarks"]
+    assert [point["distance_mm"] for point in told["points"]] == pytest.approx([0, 0, 0, 5])
+    assert (told["mean_mm"], told["largest_mm"]) == pytest.approx((1.25, 5.0))
+    page = tmp_path_factory.mktemp("report") / "report.html"
+    saved = {"report": result["report"], "path": str(page)}
+    client.wait(client.submit("save_report", {}, **saved))
+    assert "1.2 mm apart on average, 5.0 mm at most (1 0.0 mm" in page.read_text(encoding="utf-8")
+    as_they_lie = client.wait(submit(client, landmarks=landmarks))["report"]["landmarks"]
+    assert as_they_lie["points"][0]["distance_mm"] == pytest.approx(2.0)
+
+
+def test_landmarks_with_the_same_labels_in_another_order_find_their_partners(client):
+    landmarks = {"reference": on(SPOTS), "other": on(SPOTS)[::-1]}
+    told = client.wait(submit(client, landmarks=landmarks))["report"]["landmarks"]
+    assert told["largest_mm"] == pytest.approx(0.0)
+
+
+def test_landmarks_that_fit_no_position_are_refused_with_the_sentence_of_the_library(client):
+    for points, sentence in (
+        (SPOTS[:2], "needs 3 or more"),
+        ([(10.0 * n, 0.0, 0.0) for n in range(4)], "on a line"),
+    ):
+        job = submit(client, landmarks={"reference": on(points), "other": on(points)})
+        with pytest.raises(InputError, match=sentence):
+            client.wait(job)
+
+
+def test_a_registration_over_a_transform_that_bends_space_is_refused_landmarks_or_not(client):
+    field = sitk.TransformToDisplacementField(
+        sitk.TranslationTransform(3, (2.0, 0.0, 0.0)), sitk.sitkVectorFloat64, (40, 40, 40)
+    )
+    bent = Found(sitk.DisplacementFieldTransform(field))
+    landmarks = {"reference": on(SPOTS), "other": on(SPOTS)}
+    for more in ({}, {"landmarks": landmarks}):
+        job = submit(client, transform=bent, options={"alignment": "rigid"}, **more)
+        with pytest.raises(InputError, match="bends space"):
+            client.wait(job)
+
+
 def test_a_run_whose_transform_is_still_being_found_is_cancelled_at_once(client):
     errors, steps = [], []
 
@@ -511,6 +564,9 @@ def test_a_measured_run_reports_every_slice_and_its_page_can_be_saved(client, tm
     report = client.wait(submit(client, score=True))["report"]
     assert all(len(values) == 12 for values in report["metrics"]["per_slice"].values())
     page = tmp_path_factory.mktemp("report") / "report.html"
+    # What the panel adds after the run: the fusion is the same.
+    report["quick_check"] = {"verdict": "lie on each other", "sentence": "They lie there."}
+    report["registered_before"] = {"verdict": "pass", "reason": "It fits."}
     client.wait(client.submit("save_report", {}, report=report, path=str(page)))
     text = page.read_text(encoding="utf-8")
     assert "average" in text

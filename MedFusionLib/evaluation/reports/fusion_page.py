@@ -138,6 +138,8 @@ def _alignment(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
     }
     if report.get("registration"):
         facts |= _registration(report["registration"]["quality"])
+    if report.get("landmarks"):
+        facts |= _landmarks(report["landmarks"])
     shown = "not linear" if matrix is None else "\n".join(_matrix_row(row) for row in matrix)
     return (
         "<h2>Alignment</h2>"
@@ -161,6 +163,16 @@ def _registration(quality: Mapping[str, Any]) -> dict[str, str]:
         f"{quality['turned_degrees']:.0f}°, {100 * quality['overlap']:.0f} % overlaps",
         "repeated registrations": f"{agreed} apart, limit {quality['residual_limit_mm']:.1f} mm "
         f"({len(quality['repeats'])} repeats)",
+    }
+
+
+def _landmarks(landmarks: Mapping[str, Any]) -> dict[str, str]:
+    each = ", ".join(
+        f"{point['label']} {point['distance_mm']:.1f} mm" for point in landmarks["points"]
+    )
+    return {
+        "landmarks": f"{landmarks['mean_mm']:.1f} mm apart on average, "
+        f"{landmarks['largest_mm']:.1f} mm at most ({each})"
     }
 
 

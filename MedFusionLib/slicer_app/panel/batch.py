@@ -10,7 +10,6 @@ import qt
 import slicer
 
 from MedFusionLib.errors import MedFusionError
-from MedFusionLib.methods import DEFAULT_METHOD, method_names
 from MedFusionLib.slicer_app.panel.batch_texts import (
     NOT_THERE,
     caseProgressText,
@@ -22,6 +21,7 @@ from MedFusionLib.slicer_app.panel.batch_texts import (
 )
 from MedFusionLib.slicer_app.panel.case_names import Naming, caseName
 from MedFusionLib.slicer_app.panel.facts import JobState
+from MedFusionLib.slicer_app.panel.methods import fillMethods
 from MedFusionLib.slicer_app.panel.run import SECONDS_BETWEEN_SHOWS
 from MedFusionLib.slicer_app.panel.study_texts import pairText
 from MedFusionLib.slicer_app.panel.texts import progressText
@@ -56,9 +56,8 @@ class BatchSection:
         self._rows: list[int] = []
         self._job: BatchJob | None = None
         self._shownAt = 0.0
-        for name in method_names():
-            ui.batchMethodComboBox.addItem(name)
-        ui.batchMethodComboBox.currentIndex = list(method_names()).index(DEFAULT_METHOD)
+        fillMethods(ui.batchMethodComboBox)
+        ui.batchMethodComboBox.currentIndex = 0
         for naming in Naming:
             ui.batchNamesComboBox.addItem(Naming.label(naming), naming.value)
         ui.batchListButton.connect("clicked()", self.onListButton)

@@ -18,6 +18,7 @@ INPUT_FIELDS = ("referenceVolume", "otherVolume")
 NODE_FIELDS = (
     *INPUT_FIELDS,
     *("alignmentTransform", "outputVolume"),
+    *("referenceLandmarks", "otherLandmarks"),
     *("pointerTransform", "targetPoint", "trajectoryLine"),
 )
 """Fields of the parameter node that name a node."""

@@ -21,6 +21,10 @@ class Inputs:
     sameVolume: bool = False
     overlapKind: str | None = None
     overlapFraction: float = 0.0
+    isBent: bool = False
+    """Whether a transform that bends space lies between them."""
+    landmarkRefusal: str | None = None
+    """Why the chosen landmarks cannot be used, as a sentence; None also where none are chosen."""
     outputIsInput: bool = False
     outputIsForeign: bool = False
     """Whether the chosen output was not made by MedFusion."""
@@ -37,6 +41,10 @@ class Options:
     hasTransform: bool = False
     apart: str | None = None
     """A sentence where a quick look has found that the heads do not lie on each other."""
+    looked: str | None = None
+    """What a quick look has found, or that it is under way, where the heads are not apart."""
+    bendingInstalled: bool = True
+    """Whether the package of the deformable alignment is there."""
     hasFoundTransform: bool = False
     """Whether these volumes were registered, and the transform is there to be used."""
     colour: Colour = Colour.AUTOMATIC

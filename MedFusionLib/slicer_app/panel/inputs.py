@@ -10,9 +10,10 @@ import slicer
 from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.facts import Inputs, Options
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
-from MedFusionLib.slicer_app.running.torch_setup import torchInstalled
+from MedFusionLib.slicer_app.running.torch_setup import bendingInstalled, torchInstalled
+from MedFusionLib.slicer_app.scene.landmark_nodes import landmarkRefusal
 from MedFusionLib.slicer_app.scene.provenance import isFused
-from MedFusionLib.slicer_app.scene.scene_facts import isColour, relation, volumeFacts
+from MedFusionLib.slicer_app.scene.scene_facts import isBentBetween, isColour, relation, volumeFacts
 
 
 class ChosenInputs:
@@ -22,6 +23,7 @@ class ChosenInputs:
         self._relation = _Remembered(relation)
         self._referenceFacts = _Remembered(volumeFacts)
         self._otherFacts = _Remembered(volumeFacts)
+        self._isBent = _Remembered(isBentBetween)
 
     def __call__(self, parameters) -> Inputs:
         """The inputs that the parameter node names now."""
@@ -34,6 +36,8 @@ class ChosenInputs:
             sameVolume=reference is not None and reference is other,
             overlapKind=found.kind if found else None,
             overlapFraction=found.fraction if found else 0.0,
+            isBent=self._isBent(reference, other),
+            landmarkRefusal=landmarkRefusal(reference, other, chosenLandmarks(parameters)),
             outputIsInput=output is not None and output in (reference, other),
             outputIsForeign=output is not None and not isFused(output),
             outputIsColour=None if output is None else isColour(output),
@@ -41,7 +45,11 @@ class ChosenInputs:
 
 
 def chosenOptions(
-    parameters, deviceWarning: str | None, hasFoundTransform: bool, apart: str | None
+    parameters,
+    deviceWarning: str | None,
+    hasFoundTransform: bool,
+    apart: str | None,
+    looked: str | None,
 ) -> Options:
     """The chosen options, as far as rules hang on them."""
     return Options(
@@ -50,6 +58,8 @@ def chosenOptions(
         hasTransform=parameters.alignmentTransform is not None,
         hasFoundTransform=hasFoundTransform,
         apart=apart,
+        looked=looked,
+        bendingInstalled=bendingInstalled(),
         colour=parameters.colour,
         force=parameters.force,
         torchInstalled=torchInstalled(),
@@ -61,6 +71,11 @@ def chosenTransform(parameters):
     """The transform node that lays the other volume on the reference, where one is asked for."""
     chosen = parameters.alignment is AlignmentChoice.TRANSFORM
     return parameters.alignmentTransform if chosen else None
+
+
+def chosenLandmarks(parameters) -> tuple:
+    """The markups nodes with points on the reference and on the other; None for what is not."""
+    return parameters.referenceLandmarks, parameters.otherLandmarks
 
 
 def chosenPlaces(parameters) -> tuple:
@@ -89,6 +104,7 @@ def chosenRequest(parameters) -> FusionRequest:
         method=parameters.method,
         alignment="resample" if chosen is AlignmentChoice.TRANSFORM else chosen.value,
         transformNode=chosenTransform(parameters),
+        landmarkNodes=chosenLandmarks(parameters),
         modalities=(parameters.referenceModality.value, parameters.otherModality.value),
         windows=(parameters.referenceWindow.value, parameters.otherWindow.value),
         options=options,

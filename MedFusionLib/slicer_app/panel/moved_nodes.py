@@ -1,5 +1,5 @@
-"""Sees when a node is moved in the world or gets other voxels, of which a parameter node that names
-it does not tell."""
+"""Sees when a node is moved in the world or gets other voxels or points, of which a parameter node
+that names it does not tell."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ MOVED_MILLISECONDS = 300
 
 
 class MovedNodes(VTKObservationMixin):
-    """Calls ``onMoved()`` after a watched node was moved or got other voxels, at most three times
-    a second.
+    """Calls ``onMoved()`` after a watched node was moved or got other voxels or points, at most
+    three times a second.
 
     A tracked transform moves sixty times a second; a line of text need not.
     """
@@ -35,6 +35,13 @@ class MovedNodes(VTKObservationMixin):
             self.addObserver(node, node.TransformModifiedEvent, self._onModified)
             if node.IsA("vtkMRMLVolumeNode"):
                 self.addObserver(node, node.ImageDataModifiedEvent, self._onModified)
+            if node.IsA("vtkMRMLMarkupsNode"):
+                for event in (
+                    node.PointAddedEvent,
+                    node.PointModifiedEvent,
+                    node.PointRemovedEvent,
+                ):
+                    self.addObserver(node, event, self._onModified)
 
     def _onModified(self, caller, event) -> None:
         if not self._told:

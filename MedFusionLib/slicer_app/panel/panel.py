@@ -21,6 +21,8 @@ from MedFusionLib.slicer_app.panel.inputs import (
     chosenPlaces,
     chosenRequest,
 )
+from MedFusionLib.slicer_app.panel.landmarks import LandmarkSection
+from MedFusionLib.slicer_app.panel.methods import MethodSection
 from MedFusionLib.slicer_app.panel.moved_nodes import MovedNodes
 from MedFusionLib.slicer_app.panel.node_selectors import letKeyboardReach
 from MedFusionLib.slicer_app.panel.position_check import PositionCheck
@@ -31,6 +33,7 @@ from MedFusionLib.slicer_app.panel.run import RunSection
 from MedFusionLib.slicer_app.panel.state import REGISTERING, PanelState, panelState
 from MedFusionLib.slicer_app.panel.statements import asHtml, inputStatements
 from MedFusionLib.slicer_app.panel.study import StudySection
+from MedFusionLib.slicer_app.panel.texts import lookingText
 from MedFusionLib.slicer_app.panel.views import ViewSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.scene.provenance import recordMeasures, sourcesOf
@@ -40,6 +43,8 @@ SELECTORS = (
     "referenceSelector",
     "otherSelector",
     "transformSelector",
+    "referenceLandmarksSelector",
+    "otherLandmarksSelector",
     "outputSelector",
     "pointerSelector",
     "targetSelector",
@@ -59,13 +64,16 @@ class Panel:
         self._checked: dict | None = None
         self._inputs = ChosenInputs()
         self._moved = MovedNodes(self._onMoved)
+        self._placed = MovedNodes(self.refresh)
         self.chosen = ChosenNodes(ui, self._onNodeRemoved)
+        self.methods = MethodSection(ui)
         self.devices = DeviceSection(ui, logic, self.refresh)
         self.preview = PreviewSection(ui, logic.client, self.request)
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
         self.position = PositionCheck(logic.client, self.refresh)
         self.result = ResultSection(ui, lambda: self.quality.isMeasuring)
         self.views = ViewSection(ui, lambda: self.result.node, self.request)
+        self.landmarks = LandmarkSection(ui, self.views.leaveAll, self.refresh)
         self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
         self.study = StudySection(ui)
         self.batch = BatchSection(ui, logic.client, logic.ensureReady)
@@ -81,7 +89,7 @@ class Panel:
         self.run.clearText()
         self.stopPreview()
         sections = (self.chosen, self.devices, self.result, self.views, self.quality)
-        for section in (*sections, self.study, self.batch):
+        for section in (*sections, self.study, self.batch, self.methods, self.landmarks):
             section.setParameters(parameters)
         self.refresh()
 
@@ -101,22 +109,32 @@ class Panel:
         self._leaveOutputOfOthers()
         self.chosen.offerInputs()
         found = self.result.foundTransform is not None
-        options = chosenOptions(parameters, self.devices.warning, found, self._apart())
+        options = chosenOptions(
+            parameters, self.devices.warning, found, self._apart(), self._looked()
+        )
         state = panelState(self._inputs(parameters), options, self.run.state)
         self._watchPosition(state)
         self._moved.watch(
             parameters.referenceVolume, parameters.otherVolume, parameters.alignmentTransform
         )
+        self._placed.watch(parameters.referenceLandmarks, parameters.otherLandmarks)
         self._show(state)
         self.run.question = state.question
         self.devices.showChosen()
+        self.methods.showChosen()
         self.preview.show(state)
-        for section in (self.result, self.views, self.quality, self.study):
+        for section in (self.result, self.views, self.quality, self.study, self.landmarks):
             section.refresh()
 
     def _apart(self) -> str | None:
         check = self.position.report
         return check["sentence"] if check is not None and check["verdict"] == APART else None
+
+    def _looked(self) -> str | None:
+        if self.position.isLooking:
+            return lookingText()
+        check = self.position.report
+        return check["sentence"] if check is not None and check["verdict"] != APART else None
 
     def _watchPosition(self, state: PanelState) -> None:
         """Look at volumes that will be fused as they lie, while nothing else is done."""
@@ -142,7 +160,8 @@ class Panel:
         ui = self.ui
         ui.applyButton.enabled, ui.applyButton.text = state.applyEnabled, state.applyText
         ui.applyButton.toolTip = state.applyToolTip
-        for section in (ui.inputsCollapsibleButton, ui.optionsCollapsibleButton):
+        buttons = (ui.inputsCollapsibleButton, ui.landmarksCollapsibleButton)
+        for section in (*buttons, ui.optionsCollapsibleButton):
             section.enabled = state.inputsEnabled
         isTransform = self._parameters.alignment is AlignmentChoice.TRANSFORM
         ui.transformLabel.visible = ui.transformSelector.visible = isTransform
@@ -161,6 +180,7 @@ class Panel:
         """A node is about to leave the scene, and nobody has chosen it any more."""
         self.result.forget(node)
         self.views.onDeleted(names)
+        self.landmarks.forget(node)
         if names:
             self.refresh()
         if not self._refreshIsDue:
@@ -187,6 +207,7 @@ class Panel:
     def _onStart(self) -> None:
         self.stopPreview()
         self.quality.stopMeasuring()
+        self.landmarks.stopPlacing()
         # What was found belongs to the result, whatever is looked at afterwards.
         isSeen = self._parameters.alignment not in REGISTERING
         self._checked = self.position.report if isSeen else None
@@ -228,6 +249,7 @@ class Panel:
         self.position.stop()
         self.stopPreview()
         self._moved.watch()
+        self._placed.watch()
         self.chosen.setParameters(None)
         self.views.stop()
         self.quality.forget()

@@ -25,6 +25,8 @@ class MedFusionParameterNode:
     referenceWindow, otherWindow - which stored values become black and white.
     alignment - how the other volume comes onto the reference.
     alignmentTransform - takes the other volume to the reference; used by AlignmentChoice.TRANSFORM.
+    referenceLandmarks, otherLandmarks - points placed on both volumes where each is shown, pair by
+    pair: where a registration starts, and a check of every alignment.
     method, device, plane, colour, precision, batchSize - how it is fused; batchSize 0 is automatic.
     allowNonfinite, force, score - see MedFusionLib.fusion.fuse; score measures the result.
     outputVolume - the fused volume, updated in place.
@@ -42,6 +44,8 @@ class MedFusionParameterNode:
     otherWindow: Window = Window.AUTOMATIC
     alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
     alignmentTransform: vtkMRMLTransformNode
+    referenceLandmarks: vtkMRMLMarkupsFiducialNode
+    otherLandmarks: vtkMRMLMarkupsFiducialNode
     method: Annotated[str, Choice(list(method_names()))] = DEFAULT_METHOD
     device: str = "auto"
     plane: Plane = Plane.AXIAL

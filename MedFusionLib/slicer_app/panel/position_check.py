@@ -34,6 +34,11 @@ class PositionCheck:
         """What was found for the present choice (``QuickCheck.to_report``), None before that."""
         return self._known[1] if self._key is not None and self._key == self._known[0] else None
 
+    @property
+    def isLooking(self) -> bool:
+        """Whether the worker looks at the present choice."""
+        return self._job is not None
+
     def watch(self, key: object, makeRequest: Callable[[], FusionRequest]) -> None:
         """The present choice: ``key`` tells it from others, None where there is nothing to see."""
         if key == self._key:
@@ -69,6 +74,7 @@ class PositionCheck:
             onError=lambda error: self._onDone(key, None),
             transform=transform,
         )
+        self._onChanged()
 
     def _onDone(self, key: object, report: dict[str, Any] | None) -> None:
         self._job = None

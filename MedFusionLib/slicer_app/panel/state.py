@@ -22,11 +22,12 @@ from MedFusionLib.slicer_app.panel.texts import (
     methodText,
     relationText,
 )
+from MedFusionLib.slicer_app.scene.sentences import bentText
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.identity import differing_fields
 
 FUNCTIONAL = ("PET", "SPECT")
-REGISTERING = (AlignmentChoice.RIGID, AlignmentChoice.AFFINE)
+REGISTERING = (AlignmentChoice.RIGID, AlignmentChoice.AFFINE, AlignmentChoice.DEFORMABLE)
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def panelState(inputs: Inputs, options: Options, job: JobState) -> PanelState:
         inputsEnabled=not job.running,
         previewEnabled=previewMissing is None,
         previewToolTip=previewMissing or _("Fuse the slice of a slice view and lay it over it"),
-        relationText=relationText(inputs),
+        relationText=relationText(inputs, options.looked),
         referenceText=factsText(inputs.reference),
         otherText=factsText(inputs.other),
         missing=None if job.running else missing,
@@ -96,8 +97,10 @@ def _whatAlignmentLacks(inputs: Inputs, options: Options) -> str | None:
     alignment = options.alignment
     if alignment is AlignmentChoice.TRANSFORM and not options.hasTransform:
         return _("Choose the transform that takes the other volume to the reference.")
+    if inputs.landmarkRefusal is not None:
+        return inputs.landmarkRefusal
     if alignment in REGISTERING:
-        return None
+        return _whatRegistrationLacks(inputs, options)
     if inputs.overlapKind == NO_OVERLAP:
         return _(
             "The volumes do not overlap in space. Choose a registration, or check that they show "
@@ -112,6 +115,18 @@ def _whatAlignmentLacks(inputs: Inputs, options: Options) -> str | None:
         )
     if alignment is AlignmentChoice.NONE and inputs.overlapKind not in (None, SAME_GRID):
         return _("The volumes are on different grids. Choose another alignment.")
+    return None
+
+
+def _whatRegistrationLacks(inputs: Inputs, options: Options) -> str | None:
+    if inputs.isBent:
+        return bentText()
+    if options.alignment is AlignmentChoice.DEFORMABLE and not options.bendingInstalled:
+        return _(
+            "The deformable alignment needs the package convexAdam, which is not installed. "
+            "Install it in Slicer's Python console with: "
+            "slicer.util.pip_install('convexAdam>=0.2'). Or choose the rigid registration."
+        )
     return None
 
 

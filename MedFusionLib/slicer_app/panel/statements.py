@@ -14,6 +14,9 @@ from typing import Any
 from MedFusionLib.registration.quick_check import ALIGNED, APART
 from MedFusionLib.slicer_app.translation import _
 
+LANDMARKS_APART_MM = 5.0
+"""Mean distance of landmarks, from which on it is a warning: clearly more than the few millimetres
+by which a careful hand misses a spot."""
 MUCH_HIDDEN = 0.05
 """Share of the head, from which on what is hidden of a source is a warning."""
 
@@ -77,6 +80,7 @@ def resultStatements(shown: Shown | None) -> list[Statement]:
         _sourceStatement(shown),
         *([] if shown.isOfChosen else [Statement(Weight.WARNING, _notOfChosen())]),
         alignment,
+        *_landmarkStatements(shown.report.get("landmarks")),
         _hiddenStatement(shown.report.get("hidden"), shown.isBeingMeasured),
         *(Statement(Weight.WARNING, text) for text in warnings if not text.startswith(repeated)),
     ]
@@ -137,6 +141,25 @@ def _registrationStatement(quality: Mapping[str, Any]) -> Statement:
         "doubtful": (Weight.WARNING, _("The registration is doubtful: look twice. {reason}")),
     }.get(quality["verdict"], (Weight.BAD, _("The registration failed. {reason}")))
     return Statement(weight, sentence.format(reason=_asSentence(quality["reason"])))
+
+
+def _landmarkStatements(landmarks: Mapping[str, Any] | None) -> list[Statement]:
+    """How far the points lie from each other that the user has placed on both volumes."""
+    if not landmarks:
+        return []
+    farthest = max(landmarks["points"], key=lambda point: point["distance_mm"])
+    text = _(
+        "Landmarks: {count} pairs lie {mean} mm from each other on average, {largest} mm at most "
+        "('{label}')."
+    ).format(
+        count=len(landmarks["points"]),
+        mean=f"{landmarks['mean_mm']:.1f}",
+        largest=f"{landmarks['largest_mm']:.1f}",
+        label=farthest["label"],
+    )
+    if landmarks["mean_mm"] <= LANDMARKS_APART_MM:
+        return [Statement(Weight.NOTE, text)]
+    return [Statement(Weight.WARNING, text + " " + _("Look twice, at them and at the alignment."))]
 
 
 def _hiddenStatement(figures: Mapping[str, Any] | None, isBeingMeasured: bool) -> Statement:

@@ -17,8 +17,17 @@ FUSING = "Fusing slices"
 """The message with which ``MedFusionLib.fusion`` counts slices."""
 
 
-def relationText(inputs: Inputs) -> str:
-    """How the two volumes lie to each other, in one line."""
+def relationText(inputs: Inputs, looked: str | None = None) -> str:
+    """How the two volumes lie to each other by their files, and what a quick look has found."""
+    return " ".join(text for text in (_gridText(inputs), looked) if text)
+
+
+def lookingText() -> str:
+    """What stands for the answer of a quick look that is under way."""
+    return _("Looking whether the heads lie on each other...")
+
+
+def _gridText(inputs: Inputs) -> str:
     if inputs.overlapKind is None:
         return ""
     if inputs.overlapKind == SAME_GRID:
@@ -116,6 +125,7 @@ def _stepText(message: str) -> str:
     """The library's words for a step of the run, where Slicer's translators find them."""
     known = {
         "Aligning the volumes": _("Aligning the volumes"),
+        "Bending the other volume": _("Bending the other volume"),
         "Measuring the fused slices": _("Measuring the fused slices"),
     }
     return known.get(message, message)

@@ -178,6 +178,12 @@ class ViewSection:
         self._endBlend()
         self._alignedOther.forget()
 
+    def leaveAll(self) -> None:
+        """Leave the way of viewing that is chosen, if any."""
+        if self._mode is not None:
+            self.leave()
+            self.refresh()
+
     def _endBlend(self) -> None:
         self.blending.forget()
         self.ui.layerRevealCheckBox.checked = False

@@ -10,16 +10,13 @@ from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
 
-import numpy as np
-import slicer
-
-from MedFusionLib.errors import InputError, MedFusionError
-from MedFusionLib.fusion import fuse
+from MedFusionLib.errors import GeometryError, InputError, MedFusionError
+from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.methods import DEFAULT_METHOD
-from MedFusionLib.registration.transforms import matrix_of
 from MedFusionLib.slicer_app.running.worker_client import SECONDS_TO_WAIT, WorkerClient
-from MedFusionLib.slicer_app.scene.geometry import RAS_LPS_FLIP
+from MedFusionLib.slicer_app.scene.found_transforms import showRegistration
 from MedFusionLib.slicer_app.scene.judged_transforms import recordVerdict, verdictFor
+from MedFusionLib.slicer_app.scene.landmark_nodes import landmarkMessage
 from MedFusionLib.slicer_app.scene.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
 from MedFusionLib.slicer_app.scene.node_checks import (
     namedNode,
@@ -29,12 +26,12 @@ from MedFusionLib.slicer_app.scene.node_checks import (
 )
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodesInSteps, displayedWindow
+from MedFusionLib.slicer_app.scene.sentences import bentText
 from MedFusionLib.slicer_app.scene.transforms import TransformInSteps
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS
 from MedFusionLib.volumes.volume import Volume
 
-REGISTERED = ("rigid", "affine")
 DISPLAYED = "displayed"
 _NOT_OPTIONS = {
     *("reference", "other", "initial", "progress", "cancel"),
@@ -48,8 +45,10 @@ class FusionRequest:
     """What to fuse, and how.
 
     ``modalities`` and ``windows`` are of the reference and the other (None: found out; a window
-    may also be ``displayed``). ``alignment`` is none, resample, rigid or affine;
+    may also be ``displayed``). ``alignment`` is none, resample, rigid, affine or deformable;
     ``transformNode`` takes the other volume to the reference, as if it were applied to it.
+    ``landmarkNodes`` are lists of points on the reference and on the other, where each is shown: a
+    registration starts from them, and how far they lie apart is reported.
     ``options`` are further ones of ``MedFusionLib.fusion.fuse``. ``acceptedPatients`` is the
     sentence with two patients' identities that the user has said yes to; it becomes a warning of
     the result.
@@ -61,6 +60,7 @@ class FusionRequest:
     method: str = DEFAULT_METHOD
     alignment: str = "resample"
     transformNode: Any = None
+    landmarkNodes: tuple[Any, Any] = (None, None)
     modalities: tuple[str | None, str | None] = (None, None)
     windows: tuple[Any, Any] = (None, None)
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -87,6 +87,10 @@ class FusionRequest:
         """The transform from the reference's space to the other's, to be found in steps."""
         return betweenNodesInSteps(self.referenceNode, self.otherNode, self.transformNode)
 
+    def landmarks(self) -> dict[str, Any] | None:
+        """The landmarks as they are now, for the worker. Raises what ``landmarkMessage`` raises."""
+        return landmarkMessage(self.referenceNode, self.otherNode, self.landmarkNodes)
+
     def fuseOptions(self) -> dict[str, Any]:
         """Keyword arguments of ``fuse``, as plain values."""
         nodes = (self.referenceNode, self.otherNode)
@@ -111,7 +115,15 @@ def _ofNobody(volume: Volume) -> Volume:
 
 def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> FusionRequest:
     """A request from the console's arguments: the request's own fields, and options of ``fuse``."""
-    own = ("method", "alignment", "transformNode", "modalities", "windows", "score")
+    own = (
+        "method",
+        "alignment",
+        "transformNode",
+        "landmarkNodes",
+        "modalities",
+        "windows",
+        "score",
+    )
     fields = {name: options.pop(name) for name in own if name in options}
     _refuseUnknownOptions(options, own)
     referenceNode, otherNode = namedNode(referenceNode), namedNode(otherNode)
@@ -160,6 +172,11 @@ class FusionJob:
         if request.outputNode is not None:
             refuseOutput(request.outputNode, request.referenceNode, request.otherNode)
         self._voxelTimes = request.voxelTimes()
+        self._landmarks = request.landmarks()
+        transform = request.transform()
+        if request.alignment in REGISTERED and not transform.isFound:
+            # To sample it takes up to minutes, after which the library would refuse it.
+            raise GeometryError(bentText())
         self._client = client
         self._workerJob = client.submit(
             "fuse",
@@ -169,7 +186,8 @@ class FusionJob:
             onError=self._fail,
             onWritten=self._refuseChangedVoxels,
             receive=self._receive,
-            transform=request.transform(),
+            transform=transform,
+            landmarks=self._landmarks,
             options=request.fuseOptions(),
             score=request.score,
         )
@@ -209,7 +227,8 @@ class FusionJob:
     def _onNodeRemoved(self, node) -> None:
         """What the run was to be made from is gone: end now, whatever the worker still does."""
         request = self.request
-        if node in (request.referenceNode, request.otherNode, request.transformNode):
+        nodes = (request.referenceNode, request.otherNode, request.transformNode)
+        if node in (*nodes, *request.landmarkNodes):
             self._fail(
                 InputError(
                     _("'{name}' was removed during the fusion, which was stopped.").format(
@@ -261,6 +280,7 @@ class FusionJob:
         if request.acceptedPatients is not None:
             self.report["warnings"] = [request.acceptedPatients, *self.report["warnings"]]
         self._addVerdict()
+        self._warnOfChangedLandmarks()
         outputNode = request.outputNode
         if outputNode is not None and outputNode.GetScene() is None:
             outputNode = None
@@ -274,7 +294,9 @@ class FusionJob:
             self._image,
         )
         if request.alignment in REGISTERED:
-            transformNode = showRegistration(result["transform"], request)
+            transformNode = showRegistration(
+                result["transform"], request.referenceNode, request.otherNode
+            )
             fusedNode.SetNodeReferenceID("MedFusion.Transform", transformNode.GetID())
             recordVerdict(transformNode, self.report, request.referenceNode, request.otherNode)
         return fusedNode
@@ -290,39 +312,16 @@ class FusionJob:
         if verdict is not None:
             self.report["registered_before"] = verdict
 
-
-def showRegistration(transform, request: FusionRequest):
-    """The found transform as a node that the user can look at, adjust and use again.
-
-    Applied to the other volume it takes it to the reference. A node of an earlier run on the same
-    pair is updated.
-    """
-    referenceNode, otherNode = request.referenceNode, request.otherNode
-    scene = referenceNode.GetScene()
-    node = _earlierRegistration(scene, referenceNode, otherNode)
-    if node is None:
-        name = _("{other} to {reference}").format(
-            other=otherNode.GetName(), reference=referenceNode.GetName()
-        )
-        node = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", scene.GenerateUniqueName(name))
-        node.SetNodeReferenceID("MedFusion.Reference", referenceNode.GetID())
-        node.SetNodeReferenceID("MedFusion.Other", otherNode.GetID())
-    node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(otherToReferenceRas(transform)))
-    node.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
-    return node
-
-
-def _earlierRegistration(scene, referenceNode, otherNode):
-    for node in slicer.util.getNodesByClass("vtkMRMLLinearTransformNode", scene):
-        pair = (
-            node.GetNodeReference("MedFusion.Reference"),
-            node.GetNodeReference("MedFusion.Other"),
-        )
-        if pair == (referenceNode, otherNode):
-            return node
-    return None
-
-
-def otherToReferenceRas(transform) -> np.ndarray:
-    """4×4 matrix in RAS of the inverse of a linear SimpleITK transform (reference to other)."""
-    return RAS_LPS_FLIP @ np.linalg.inv(matrix_of(transform)) @ RAS_LPS_FLIP
+    def _warnOfChangedLandmarks(self) -> None:
+        """The distances are those of the points as they were handed over."""
+        try:
+            isSame = self.request.landmarks() == self._landmarks
+        except MedFusionError:
+            isSame = False
+        if not isSame:
+            changed = _(
+                "The landmarks, or what the volumes stand under, were changed during the run; they "
+                "were used as they were when it began."
+            )
+            assert self.report is not None
+            self.report["warnings"] = [*self.report["warnings"], changed]

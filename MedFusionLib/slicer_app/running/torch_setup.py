@@ -25,6 +25,12 @@ def torchInstalled() -> bool:
     return spec is not None and spec.origin is not None
 
 
+def bendingInstalled() -> bool:
+    """Whether the package of the deformable alignment is there, without importing it."""
+    spec = find_spec("convexAdam")
+    return spec is not None and spec.origin is not None
+
+
 def ensureTorch() -> bool:
     """Install torch through the PyTorch extension, after asking; whether it was installed now.
 

@@ -6,11 +6,14 @@ volumes on each other as it did when it was judged.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import slicer
+import vtk
 
 from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
 from MedFusionLib.slicer_app.scene.provenance import sourcesOf
@@ -20,6 +23,10 @@ SAME = 1e-4
 """Largest difference of what was judged, in mm and in the entries of a matrix."""
 
 
+LATTICE = 9
+"""Points along each axis of the reference at which a transform that bends space is compared."""
+
+
 def recordVerdict(transformNode, report: Mapping[str, Any], referenceNode, otherNode) -> None:
     """Keep the verdict of a registration's report with the node of the transform it found."""
     registration = report.get("registration")
@@ -27,7 +34,7 @@ def recordVerdict(transformNode, report: Mapping[str, Any], referenceNode, other
         return
     kept = {
         "quality": {key: registration["quality"][key] for key in ("verdict", "reason")},
-        "places": _places(report, referenceNode, otherNode),
+        "places": _places(transformNode, report, referenceNode, otherNode),
     }
     transformNode.SetAttribute(VERDICT_ATTRIBUTE, json.dumps(kept))
 
@@ -41,15 +48,33 @@ def verdictFor(
     if known is None or sourcesOf(transformNode) != (referenceNode, otherNode):
         return None
     kept = json.loads(known)
-    now = _places(report, referenceNode, otherNode)
+    now = _places(transformNode, report, referenceNode, otherNode)
     if len(now) != len(kept["places"]) or not np.allclose(now, kept["places"], rtol=0, atol=SAME):
         return None
     return kept["quality"]
 
 
-def _places(report: Mapping[str, Any], referenceNode, otherNode) -> list[float]:
+def _places(transformNode, report: Mapping[str, Any], referenceNode, otherNode) -> list[float]:
     """The mapping between the two volumes' own spaces, and where their voxels lie in these."""
     matrix = (report.get("transform") or {}).get("matrix")
+    if matrix is None:
+        matrix = _lattice(transformNode, referenceNode)
     grids = [value for node in (referenceNode, otherNode) for value in nodeGeometry(node)]
-    numbers = [np.ravel(value) for value in (matrix if matrix is not None else [], *grids)]
+    numbers = [np.ravel(value) for value in (matrix, *grids)]
     return np.concatenate(numbers).tolist()
+
+
+def _lattice(transformNode, referenceNode) -> list[list[float]]:
+    """Where the transform lays points that are spread over the reference; it bends space."""
+    toOther = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(
+        referenceNode.GetParentTransformNode(), transformNode, toOther
+    )
+    ijkToRas = vtk.vtkMatrix4x4()
+    referenceNode.GetIJKToRASMatrix(ijkToRas)
+    axes = [
+        np.linspace(0, count - 1, LATTICE).tolist()
+        for count in referenceNode.GetImageData().GetDimensions()
+    ]
+    points = (ijkToRas.MultiplyPoint([*ijk, 1.0])[:3] for ijk in itertools.product(*axes))
+    return [list(toOther.TransformPoint(point)) for point in points]

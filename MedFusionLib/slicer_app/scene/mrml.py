@@ -63,11 +63,11 @@ def fuseNodes(
     """Fuse two volume nodes of one scene, or volumes of Slicer's scene by name, in this process.
 
     ``modalities`` names those of the reference and the other (MR, CT, PET or SPECT) where the
-    nodes do not tell. ``alignment`` (none, resample, rigid, affine) and ``options`` (method,
-    device, colour, plane, ...) are those of ``MedFusionLib.fuse``; the parent transforms of both
-    nodes always count: a registration starts from where they put the volumes. Returns the fused
-    node (``outputNode`` updated in place, or a new one) and the report. Raises ``InputError`` or
-    ``GeometryError`` with a sentence, and leaves the scene as it was.
+    nodes do not tell. ``alignment`` (none, resample, rigid, affine, deformable) and ``options``
+    (method, device, colour, plane, ...) are those of ``MedFusionLib.fuse``; the parent transforms
+    of both nodes always count: a registration starts from where they put the volumes. Returns the
+    fused node (``outputNode`` updated in place, or a new one) and the report. Raises ``InputError``
+    or ``GeometryError`` with a sentence, and leaves the scene as it was.
     """
     referenceNode, otherNode = namedNode(referenceNode), namedNode(otherNode)
     refuseSameVolume(referenceNode, otherNode)
@@ -137,10 +137,6 @@ def fusedNodeFromVolume(
     """Show a fused volume in the reference's scene: in ``outputNode``, or else in a new node.
 
     The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
-    window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
-    made from; ``transformNode`` is the one that laid the other volume on the reference, by default
-    the other's parent. An output that was fused from other nodes before gets a new name and is no
-    longer tied to the file it was saved to. ``image`` holds the voxels already, where
     window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
     made from; ``transformNode`` is the one that laid the other volume on the reference, by default
     the other's parent. An output that was fused from other nodes before gets a new name and is no

@@ -98,6 +98,13 @@ def betweenNodesInSteps(referenceNode, otherNode, transformNode=None) -> Transfo
     return transformInSteps(referenceNode, placedOther(otherNode, transformNode))
 
 
+def isBentBetween(referenceNode, otherNode) -> bool:
+    """Whether the parent transforms of two volumes differ by one that bends space."""
+    if referenceNode is None or otherNode is None:
+        return False
+    return not betweenNodesInSteps(referenceNode, otherNode).isFound
+
+
 def relation(referenceNode, otherNode, transformNode=None) -> Overlap | None:
     """How two volume nodes lie to each other in the world; None while one is missing."""
     if not hasImage(referenceNode) or not hasImage(otherNode):

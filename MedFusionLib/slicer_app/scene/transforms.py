@@ -54,6 +54,23 @@ def transformInSteps(referenceNode, otherNode) -> TransformInSteps:
     )
 
 
+def fromWorld(pointsRas: np.ndarray, node) -> np.ndarray:
+    """Points (N, 3) of the world (RAS, mm) in a volume node's own space (LPS, mm).
+
+    Raises ``GeometryError`` where a non-linear parent folds space there.
+    """
+    toOwn = vtk.vtkGeneralTransform()
+    slicer.vtkMRMLTransformNode.GetTransformBetweenNodes(None, node.GetParentTransformNode(), toOwn)
+    points = np.column_stack([pointsRas, np.ones(len(pointsRas))]) @ RAS_LPS_FLIP
+    with _Mapping(toOwn) as mapping:
+        steps = mapping(points)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                return end.value
+
+
 class TransformInSteps:
     """The transform of ``referenceToOtherTransform``, found when it is needed and only once.
 

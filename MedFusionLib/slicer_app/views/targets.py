@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import slicer
 import vtk
+
+from MedFusionLib.slicer_app.scene.landmark_nodes import placedPoints
 
 SHORTEST_TRAJECTORY = 1e-3
 """In mm; two points nearer to each other tell no direction."""
@@ -41,8 +42,8 @@ def distanceToTarget(pointsNode, tip: np.ndarray) -> TargetDistance | None:
     None where no point is placed yet.
     """
     found = [
-        TargetDistance(pointsNode.GetNthControlPointLabel(n), float(np.linalg.norm(point - tip)))
-        for n, point in _placedPoints(pointsNode)
+        TargetDistance(label, float(np.linalg.norm(point - tip)))
+        for label, point in placedPoints(pointsNode)
     ]
     return min(found, key=lambda target: target.distance, default=None)
 
@@ -52,7 +53,7 @@ def positionOnTrajectory(lineNode, tip: np.ndarray, direction: np.ndarray):
 
     None for a line that has not both its ends yet.
     """
-    points = [point for _, point in _placedPoints(lineNode)]
+    points = [point for _, point in placedPoints(lineNode)]
     if len(points) < 2:
         return None
     entry, target = points[0], points[-1]
@@ -67,20 +68,6 @@ def positionOnTrajectory(lineNode, tip: np.ndarray, direction: np.ndarray):
         remaining=length - depth,
         angle=float(np.degrees(np.arccos(np.clip(direction @ along, -1.0, 1.0)))),
     )
-
-
-def _placedPoints(markupsNode) -> list[tuple[int, np.ndarray]]:
-    """Number and place in the world of each point that the user has put somewhere."""
-    found = []
-    for n in range(markupsNode.GetNumberOfControlPoints()):
-        if (
-            markupsNode.GetNthControlPointPositionStatus(n)
-            == slicer.vtkMRMLMarkupsNode.PositionDefined
-        ):
-            point = [0.0, 0.0, 0.0]
-            markupsNode.GetNthControlPointPositionWorld(n, point)
-            found.append((n, np.array(point)))
-    return found
 
 
 def pointerDirection(pointerNode) -> np.ndarray:
