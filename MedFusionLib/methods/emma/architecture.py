@@ -51,5 +51,5 @@ def from_config(config: Mapping[str, Any]) -> Architecture:
 
 PRESETS = {
     "paper": Architecture(),
-    "compact": Architecture(heads=4, local_blocks=1, mixing="depthwise", fold=2),
+    "compact": Architecture(widths=(16, 24, 32, 32), heads=4, mixing="depthwise", fold=2),
 }
