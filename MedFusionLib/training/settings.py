@@ -110,7 +110,7 @@ class SensingSettings(RunSettings):
     """Additionally for EMMA's sensing networks: their size, and what fuses the slices they see."""
 
     preset: str = setting("compact", "Widths of the networks: compact or paper.")
-    crop: int = setting(96, "Side of the training squares, a multiple of 16.", least=1)
+    crop: int = setting(128, "Side of the squares, a multiple of 16 and of the methods'.", least=1)
     methods: tuple[str, ...] = setting(
         ("average", "maximum", "pyramid", "guided-filter", "additive", "live", "asfe"),
         "Fuses some of the slices; may be repeated.",
