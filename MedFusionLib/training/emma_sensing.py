@@ -62,7 +62,7 @@ class SensingNetwork(nn.Module):
         maps = encoded.pop()
         for level in reversed(range(LEVELS - 1)):
             doubled = F.relu(self.doublings[level](maps))
-            maps = self.decoders[level](torch.cat([encoded[level], doubled], dim=1))
+            maps = self.decoders[level](torch.cat([doubled, encoded[level]], dim=1))
         return torch.sigmoid(self.projection(maps))
 
 
