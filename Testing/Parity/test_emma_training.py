@@ -167,18 +167,25 @@ def assert_gradients(
 
 def test_a_step_of_a_sensing_network_has_the_authors_loss_and_statistics(folder: Path) -> None:
     tensors, metadata = read_case(folder / "Ai_trainstep_prng.safetensors")
-    network = sensing_network(folder, int(metadata["salt"], 16), "Ai.").train()
+    network = sensing_network(folder, int(metadata["salt"], 16), "Ai.").train().double()
+    tensors = {key: value.double() for key, value in tensors.items()}
     optimizer = torch.optim.Adam(network.parameters(), lr=RATE)
     found = network(tensors["in.x"])
     assert_close(found, tensors["out.y_train_mode"])
     loss = F.mse_loss(found, tensors["in.target"])
     assert_close(loss.view(1), tensors["loss"], 1e-5)
     loss.backward()
+    ours, theirs = [], []
     for key, parameter in network.named_parameters():
-        if key.endswith("bias") and ".1." not in key and ".4." not in key:
+        if key.endswith((".0.bias", ".3.bias")):
             continue  # In front of a norm, a bias gets rounding noise alone.
-        norm = tensors[f"grad.{author_key(key, SENSING)}.l2"]
-        assert (parameter.grad.norm() - norm).abs() <= 1e-3 * norm + 1e-8, key
+        ours.append(parameter.grad.norm())
+        theirs.append(tensors[f"grad.{author_key(key, SENSING)}.l2"])
+        # A map of the first level lies within rounding of a kink, and theirs fell on one side.
+        tolerance = 2e-3 if key.startswith("encoders.0.") else 1e-3
+        assert (ours[-1] - theirs[-1]).abs() <= tolerance * theirs[-1], key
+    whole = torch.cat(theirs).norm()
+    assert (torch.stack(ours).norm() - whole).abs() <= 1e-4 * whole
     optimizer.step()
     again = F.mse_loss(network(tensors["in.x"]), tensors["in.target"])
     assert_close(again.view(1), tensors["after_adam.loss"], 1e-3)
