@@ -82,3 +82,11 @@ app.command("emma")(
         "EMMA: train the fusion network through its sensing networks.",
     )
 )
+app.command("adafuse")(
+    training_command(
+        ASFESettings,
+        "MedFusionLib.training.asfe_run",
+        "train_adafuse",
+        "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)
