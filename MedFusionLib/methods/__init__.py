@@ -131,6 +131,26 @@ _CARDS = (
         reduced_precisions=("float16",),
         first_list=True,
     ),
+    MethodCard(
+        name="cddfuse",
+        kind="learned",
+        summary="CDDFuse: base and detail features by Transformers and invertible networks.",
+        modalities=ALL_MODALITIES,
+        parameters=57_720,
+        licence="Apache-2.0",
+        paper="Zhao et al., CVPR 2023, arXiv 2211.14461",
+        module="MedFusionLib.methods.cddfuse",
+    ),
+    MethodCard(
+        name="emma",
+        kind="learned",
+        summary="EMMA: trained without a picture to match, to lead back to both sources.",
+        modalities=ALL_MODALITIES,
+        parameters=935_908,
+        licence="Apache-2.0",
+        paper="Zhao et al., CVPR 2024, arXiv 2305.11443",
+        module="MedFusionLib.methods.emma",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"

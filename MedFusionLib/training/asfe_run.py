@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from MedFusionLib.methods.asfe.architecture import PRESETS, Architecture
@@ -12,9 +13,11 @@ from MedFusionLib.methods.asfe.weight_file import (
     save_network,
     stored_keys,
 )
-from MedFusionLib.training.asfe_losses import LOSSES
+from MedFusionLib.training.asfe_losses import LOSSES as FUSED_LOSSES
 from MedFusionLib.training.asfe_module import ASFETraining, fresh_network
 from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.emma_losses import equivariant_loss
+from MedFusionLib.training.legible_module import FuserLoss
 from MedFusionLib.training.runs import (
     WEIGHTS_NAME,
     Goal,
@@ -25,6 +28,12 @@ from MedFusionLib.training.runs import (
 )
 from MedFusionLib.training.settings import ASFESettings, Hardware
 from MedFusionLib.weights.files import read_weight_file
+
+LOSSES: dict[str, Callable[[ASFESettings], FuserLoss]] = {
+    "legible": lambda settings: FUSED_LOSSES["legible"](settings.legibility),
+    "paper": lambda settings: FUSED_LOSSES["paper"](settings.legibility),
+    "equivariant": lambda settings: equivariant_loss(settings.sensing),
+}
 
 
 def train_asfe(
@@ -37,11 +46,11 @@ def train_asfe(
     ``WeightsError`` if the weights to begin with do not fit the preset.
     """
     architecture = chosen("preset", settings.preset, PRESETS)
-    loss = chosen("loss", settings.loss, LOSSES)
+    loss = chosen("loss", settings.loss, LOSSES)(settings)
     begin(settings, folder, resume)
     module = ASFETraining(
         _first_network(settings, architecture),
-        loss(settings.legibility),
+        loss,
         Augmentation(crop=settings.crop),
         settings.learning_rate,
         settings.epochs * settings.steps,
