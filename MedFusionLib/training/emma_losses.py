@@ -63,14 +63,15 @@ class EquivariantLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """The weighted terms with these shifts."""
         fused = _fused(fuser, reference, other)
-        as_reference, as_other = self.sensing(fused)
         moved = self.transforms(fused, rows, columns)
-        again = _fused(fuser, *self.sensing(moved))
+        as_reference, as_other = self.sensing(moved)
+        again = _fused(fuser, as_reference, as_other)
         everywhere = torch.ones_like(fused)
+        unmoved = slice(len(fused))
         counted = torch.ones_like(moved) if self.corners else self._inside(fused, rows, columns)
         return {
-            "reference": distance(as_reference, reference, everywhere),
-            "other": distance(as_other, other, everywhere),
+            "reference": distance(as_reference[unmoved], reference, everywhere),
+            "other": distance(as_other[unmoved], other, everywhere),
             "equivariance": EQUIVARIANCE * distance(moved, again, counted),
         }
 

@@ -11,7 +11,7 @@ from MedFusionLib.methods.emma.weight_file import METHOD, network_from_state, sa
 from MedFusionLib.training import emma_sensing
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.emma_losses import EquivariantLoss
-from MedFusionLib.training.emma_modules import EMMATraining, SensingTraining
+from MedFusionLib.training.emma_modules import EMMATraining, SensingTraining, fresh_network
 from MedFusionLib.training.emma_transforms import Transforms
 from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
 from MedFusionLib.training.settings import EMMASettings, Hardware, SensingSettings
@@ -76,6 +76,6 @@ def train_emma(
 
 def _first_network(settings: EMMASettings, architecture: Architecture) -> UFuser:
     if not settings.start_from:
-        return UFuser(architecture)
+        return fresh_network(architecture)
     file = read_weight_file(Path(settings.start_from), METHOD)
     return network_from_state(file.tensors, architecture).train()
