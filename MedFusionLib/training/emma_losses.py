@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from MedFusionLib.errors import InputError
 from MedFusionLib.training.emma_sensing import SensingPair, load_pair
 from MedFusionLib.training.emma_transforms import Transforms
-from MedFusionLib.training.legibility import Fuser
+from MedFusionLib.training.legibility import Fuser, LegibleLoss
 from MedFusionLib.training.losses import normalised_sobel
 
 EQUIVARIANCE = 0.1
@@ -80,6 +80,21 @@ class EquivariantLoss(nn.Module):
         inside = (self.transforms(torch.ones_like(fused), rows, columns) > 0.999).to(fused)
         # A derivative sees one pixel further.
         return -F.max_pool2d(-inside, 3, stride=1, padding=1)
+
+
+class LegibleEquivariantLoss(nn.Module):
+    """EMMA's loss and, ``legibility`` times as strong, what a reader must see.
+
+    EMMA's own asks for nothing that training slices do not show: it lets lesions fade.
+    """
+
+    def __init__(self, equivariant: EquivariantLoss, legibility: float) -> None:
+        super().__init__()
+        self.equivariant = equivariant
+        self.seen = LegibleLoss(lambda *images: {}, legibility)
+
+    def forward(self, fuser: Fuser, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+        return self.equivariant(fuser, reference, other) | self.seen(fuser, reference, other)
 
 
 def equivariant_loss(sensing: str) -> EquivariantLoss:
