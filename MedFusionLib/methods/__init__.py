@@ -134,12 +134,13 @@ _CARDS = (
     MethodCard(
         name="cddfuse",
         kind="learned",
-        summary="CDDFuse: base and detail features by Transformers and invertible networks.",
+        summary="CDDFuse: base and detail features; trained as published, then to show lesions.",
         modalities=ALL_MODALITIES,
         parameters=57_720,
         licence="Apache-2.0",
         paper="Zhao et al., CVPR 2023, arXiv 2211.14461",
         module="MedFusionLib.methods.cddfuse",
+        reduced_precisions=("float16",),
     ),
     MethodCard(
         name="emma",

@@ -14,13 +14,13 @@ from torch.nn import functional as F
 
 from MedFusionLib.methods.cddfuse.network import Features
 from MedFusionLib.training import losses
-from MedFusionLib.training.asfe_losses import FaithfulLoss
 from MedFusionLib.training.legibility import LegibleLoss, ScoreLoss
 from MedFusionLib.training.losses import normalised_sobel
 
 SIMILARITY = 5.0
 SHARPNESS = 5.0
 EDGES = 10.0
+GRID = 200.0
 DECOMPOSITION = 2.0
 _NO_LOWER_THAN = 1.01
 """Keeps the denominator of the decomposition positive: a correlation is at least -1."""
@@ -80,9 +80,25 @@ def feature_correlation(first: Tensor, second: Tensor) -> Tensor:
     return ((first * second).sum(2) / (spread + smallest)).clamp(-1, 1).mean()
 
 
+def gridless_fusion_terms(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+    """The terms of phase II, and what pixel squares that enter as channels may leave behind."""
+    return fusion_terms(fused, reference, other) | {"grid": GRID * grid(fused, reference, other)}
+
+
+def grid(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
+    """How much the four pixels of 2×2 squares differ over 18×18 pixels, which no source does.
+
+    A Sobel derivative is blind to a pattern of this period, and so is the paper's loss. H and W
+    are even.
+    """
+    change = F.pixel_unshuffle(fused - torch.maximum(reference, other), 2)
+    local = F.avg_pool2d(change, 9, stride=1)
+    return (local - local.mean(1, keepdim=True)).abs().mean()
+
+
 LOSSES: dict[str, Callable[[float], ScoreLoss | LegibleLoss]] = {
     "paper": lambda legibility: ScoreLoss(fusion_terms),
-    "legible": lambda legibility: LegibleLoss(FaithfulLoss(), legibility),
+    "legible": lambda legibility: LegibleLoss(gridless_fusion_terms, legibility),
 }
-"""Of phase II beside the decomposition, by the weight of what a reader must see beside the
-scores; the paper's loss has no such part."""
+"""Of phase II beside the decomposition, by the weight of what a reader must see; the paper's loss
+has no such part, the legible one adds it, and that on the grid, to the paper's terms."""

@@ -101,7 +101,7 @@ class CDDFuseSettings(PresetSettings):
     crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
     first_phase: float = setting(0.33, "Share of the epochs that rebuild each source.", least=0)
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
-    loss: str = setting("paper", "paper for the paper's own losses, or legible.")
+    loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
     legibility: float = setting(1.0, LEGIBILITY)
 
 

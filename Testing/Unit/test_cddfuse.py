@@ -21,6 +21,7 @@ from MedFusionLib.methods.cddfuse import PRESETS, Architecture, CDDFuse, create
 from MedFusionLib.methods.cddfuse.architecture import from_config
 from MedFusionLib.methods.cddfuse.method import CDDFuseMethod
 from MedFusionLib.methods.cddfuse.weight_file import load_network, save_network
+from MedFusionLib.training.cddfuse_losses import edge_strength, grid
 from MedFusionLib.training.cddfuse_run import first_phase_epochs, train_cddfuse
 from MedFusionLib.training.settings import CDDFuseSettings, Hardware
 
@@ -129,6 +130,18 @@ def test_a_weight_file_gives_the_same_network_back_and_fits_no_other(tmp_path: P
     save_network(network, tmp_path / "other.safetensors")
     with pytest.raises(WeightsError, match="do not fit"):
         load_network(tmp_path / "other.safetensors")
+
+
+def test_the_grid_term_sees_a_pattern_of_single_pixels_and_no_slope() -> None:
+    slope = torch.linspace(0, 1, 64).expand(1, 1, 64, 64)
+    black = torch.zeros_like(slope)
+    checks = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(32, 32).view(1, 1, 64, 64)
+    assert grid(slope + 0.01 * checks, slope, black) == pytest.approx(0.01, rel=1e-3)
+    assert grid(0.5 * slope, slope, black) < 0.005
+    # The paper's edges do not see it, away from the border.
+    inner = (..., slice(1, -1), slice(1, -1))
+    seen = edge_strength(slope + 0.01 * checks) - edge_strength(slope)
+    assert seen[inner].abs().max() < 1e-5
 
 
 @pytest.fixture
