@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from MedFusionLib.errors import InputError
 from MedFusionLib.training.emma_sensing import SensingPair, load_pair
 from MedFusionLib.training.emma_transforms import Transforms
-from MedFusionLib.training.legibility import Fuser
+from MedFusionLib.training.legibility import Fuser, LegibleLoss
 from MedFusionLib.training.losses import normalised_sobel
 
 EQUIVARIANCE = 0.1
@@ -63,14 +63,15 @@ class EquivariantLoss(nn.Module):
     ) -> dict[str, Tensor]:
         """The weighted terms with these shifts."""
         fused = _fused(fuser, reference, other)
-        as_reference, as_other = self.sensing(fused)
         moved = self.transforms(fused, rows, columns)
-        again = _fused(fuser, *self.sensing(moved))
+        as_reference, as_other = self.sensing(moved)
+        again = _fused(fuser, as_reference, as_other)
         everywhere = torch.ones_like(fused)
+        unmoved = slice(len(fused))
         counted = torch.ones_like(moved) if self.corners else self._inside(fused, rows, columns)
         return {
-            "reference": distance(as_reference, reference, everywhere),
-            "other": distance(as_other, other, everywhere),
+            "reference": distance(as_reference[unmoved], reference, everywhere),
+            "other": distance(as_other[unmoved], other, everywhere),
             "equivariance": EQUIVARIANCE * distance(moved, again, counted),
         }
 
@@ -79,6 +80,21 @@ class EquivariantLoss(nn.Module):
         inside = (self.transforms(torch.ones_like(fused), rows, columns) > 0.999).to(fused)
         # A derivative sees one pixel further.
         return -F.max_pool2d(-inside, 3, stride=1, padding=1)
+
+
+class LegibleEquivariantLoss(nn.Module):
+    """EMMA's loss and, ``legibility`` times as strong, what a reader must see.
+
+    EMMA's own asks for nothing that training slices do not show: it lets lesions fade.
+    """
+
+    def __init__(self, equivariant: EquivariantLoss, legibility: float) -> None:
+        super().__init__()
+        self.equivariant = equivariant
+        self.seen = LegibleLoss(lambda *images: {}, legibility)
+
+    def forward(self, fuser: Fuser, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+        return self.equivariant(fuser, reference, other) | self.seen(fuser, reference, other)
 
 
 def equivariant_loss(sensing: str) -> EquivariantLoss:

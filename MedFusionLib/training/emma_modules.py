@@ -9,6 +9,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from MedFusionLib.computing.slice_fusion import FusionMethod
+from MedFusionLib.methods.emma.architecture import Architecture
+from MedFusionLib.methods.emma.network import UFuser
+from MedFusionLib.methods.weighted_bands import WeightedBands, start_maps
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.emma_sensing import SensingPair
 from MedFusionLib.training.legible_module import Batch, LegibleTraining
@@ -67,8 +70,12 @@ class EMMATraining(LegibleTraining):
     weight_decay = 0.0
 
     def uncut(self, reference: Tensor, other: Tensor) -> Tensor:
-        return self.network(reference, other)
+        return self.network.uncut(reference, other)
 
-    def cut(self, uncut: Tensor, reference: Tensor, other: Tensor) -> Tensor:
-        """The slices as they are: a sigmoid leaves nothing to cut."""
-        return uncut
+
+def fresh_network(architecture: Architecture) -> UFuser:
+    """An untrained network; one that weighs bands begins with the same gains everywhere."""
+    network = UFuser(architecture)
+    if isinstance(network.output, WeightedBands):
+        start_maps(network.projection, network.output)
+    return network

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from MedFusionLib.methods import create_method
@@ -10,15 +11,28 @@ from MedFusionLib.methods.emma.network import UFuser
 from MedFusionLib.methods.emma.weight_file import METHOD, network_from_state, save_network
 from MedFusionLib.training import emma_sensing
 from MedFusionLib.training.augmentation import Augmentation
-from MedFusionLib.training.emma_losses import EquivariantLoss
-from MedFusionLib.training.emma_modules import EMMATraining, SensingTraining
+from MedFusionLib.training.emma_losses import EquivariantLoss, LegibleEquivariantLoss
+from MedFusionLib.training.emma_modules import EMMATraining, SensingTraining, fresh_network
 from MedFusionLib.training.emma_transforms import Transforms
+from MedFusionLib.training.legible_module import FuserLoss
 from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
 from MedFusionLib.training.settings import EMMASettings, Hardware, SensingSettings
 from MedFusionLib.weights.files import read_weight_file
 
-LOSSES = {"paper": True, "equivariant": False}
-"""Whether the corners count that a turn leaves black."""
+
+def _equivariant(settings: EMMASettings, corners: bool) -> EquivariantLoss:
+    pair = emma_sensing.load_pair(Path(settings.sensing))
+    copies = settings.copies
+    return EquivariantLoss(pair, Transforms(copies, copies, copies), corners)
+
+
+LOSSES: dict[str, Callable[[EMMASettings], FuserLoss]] = {
+    "legible": lambda settings: LegibleEquivariantLoss(
+        _equivariant(settings, corners=False), settings.legibility
+    ),
+    "equivariant": lambda settings: _equivariant(settings, corners=False),
+    "paper": lambda settings: _equivariant(settings, corners=True),
+}
 
 
 def train_sensing(
@@ -56,11 +70,7 @@ def train_emma(
     ``WeightsError`` if the sensing networks or the weights to begin with cannot be used.
     """
     architecture = chosen("preset", settings.preset, PRESETS)
-    corners = chosen("loss", settings.loss, LOSSES)
-    copies = settings.copies
-    loss = EquivariantLoss(
-        emma_sensing.load_pair(Path(settings.sensing)), Transforms(copies, copies, copies), corners
-    )
+    loss = chosen("loss", settings.loss, LOSSES)(settings)
     begin(settings, folder, resume)
     module = EMMATraining(
         _first_network(settings, architecture),
@@ -76,6 +86,6 @@ def train_emma(
 
 def _first_network(settings: EMMASettings, architecture: Architecture) -> UFuser:
     if not settings.start_from:
-        return UFuser(architecture)
+        return fresh_network(architecture)
     file = read_weight_file(Path(settings.start_from), METHOD)
     return network_from_state(file.tensors, architecture).train()

@@ -127,5 +127,7 @@ class EMMASettings(PresetSettings):
     batch_size: int = setting(2, "Pairs per step.", least=1)
     copies: int = setting(1, "Moved copies of each slice and kind of movement, up to 3.", least=1)
     loss: str = setting(
-        "equivariant", "equivariant, or paper, in which the corners count that turns leave black."
+        "legible",
+        "equivariant, paper (the same, and the corners count that turns leave black), or legible.",
     )
+    legibility: float = setting(0.05, "With --loss legible: " + LEGIBILITY)

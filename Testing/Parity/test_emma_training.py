@@ -121,16 +121,15 @@ class Fusion:
 
 
 def test_a_step_has_the_authors_losses_gradients_and_result(folder: Path) -> None:
-    """In double precision: some maps lie within rounding of a ReLU's kink."""
     tensors, metadata = read_case(folder / "trainstep_prng.safetensors")
     salt = int(metadata["salt"], 16)
     shapes = json.loads((folder / "default_keys_shapes.json").read_text())["Ufuser"]
-    network = from_author_state(weights_by_recipe(shapes, salt)).double()
-    sensing = SensingPair(1).double()
-    sensing.reference = sensing_network(folder, salt, "Av.").double()
-    sensing.other = sensing_network(folder, salt, "Ai.").double()
+    network = from_author_state(weights_by_recipe(shapes, salt))
+    sensing = SensingPair(1)
+    sensing.reference = sensing_network(folder, salt, "Av.")
+    sensing.other = sensing_network(folder, salt, "Ai.")
     loss = EquivariantLoss(sensing, Transforms(), corners=True)
-    reference, other = tensors["in.vis"].double(), tensors["in.ir"].double()
+    reference, other = tensors["in.vis"], tensors["in.ir"]
     rows, columns = metadata["shift.rows,cols"]
     assert_close(network(reference, other), tensors["out.F"])
     terms = loss.terms(Fusion(network), reference, other, rows, columns)

@@ -8,6 +8,7 @@ from typing import Any
 
 LEVELS = 4
 MIXINGS = ("dense", "depthwise")
+OUTPUTS = ("sigmoid", "weighted bands")
 
 
 @dataclass(frozen=True)
@@ -25,10 +26,15 @@ class Architecture:
     (``depthwise``)."""
     fold: int = 1
     """Side of the squares of pixels that become the channels of one before the encoders."""
+    output: str = "sigmoid"
+    """Whether the last maps are the image itself, as published, or gains on the sources' own bands
+    of detail (``weighted bands``, which need a fold of 2)."""
 
     def __post_init__(self) -> None:
-        if self.mixing not in MIXINGS:
-            raise ValueError(f"mixing must be one of {', '.join(MIXINGS)}, not '{self.mixing}'.")
+        _refuse_unknown("mixing", self.mixing, MIXINGS)
+        _refuse_unknown("output", self.output, OUTPUTS)
+        if self.output == "weighted bands" and self.fold != 2:
+            raise ValueError(f"Weighted bands need a fold of 2, not of {self.fold}.")
         if len(self.widths) != LEVELS or any(width % self.heads for width in self.widths):
             raise ValueError(
                 f"widths must be {LEVELS} multiples of the {self.heads} heads, not {self.widths}."
@@ -49,7 +55,14 @@ def from_config(config: Mapping[str, Any]) -> Architecture:
     return Architecture(**{**config, "widths": tuple(config["widths"])})
 
 
+def _refuse_unknown(field: str, name: str, known: tuple[str, ...]) -> None:
+    if name not in known:
+        raise ValueError(f"{field} must be one of {', '.join(known)}, not '{name}'.")
+
+
 PRESETS = {
     "paper": Architecture(),
-    "compact": Architecture(widths=(16, 24, 32, 32), heads=4, mixing="depthwise", fold=2),
+    "compact": Architecture(
+        widths=(12, 16, 24, 32), heads=4, mixing="depthwise", fold=2, output="weighted bands"
+    ),
 }

@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from MedFusionLib.methods.blocks.restormer import global_feature_block
 from MedFusionLib.methods.emma.architecture import Architecture
+from MedFusionLib.methods.emma.outputs import build_output
 
 
 def _convolution(channels_in: int, channels: int, stride: int = 1, bias: bool = False) -> nn.Conv2d:
@@ -86,7 +87,7 @@ class Doubling(nn.Module):
 
 
 class UFuser(nn.Module):
-    """The whole network: reference and other (N, 1, H, W) in [0, 1] to the fused slices in (0, 1).
+    """The whole network: reference and other (N, 1, H, W) in [0, 1] to the fused slices in [0, 1].
 
     The reference (MR) has the place of the authors' visible image, the other that of their
     infrared one. H and W must be multiples of ``architecture.stride``, and at least twice that: a
@@ -108,9 +109,14 @@ class UFuser(nn.Module):
             for level, width in enumerate(widths)
         )
         self.doublings = nn.ModuleList(Doubling(coarse, fine) for fine, coarse in pairwise(widths))
-        self.projection = _convolution(widths[0], architecture.fold**2, bias=True)
+        self.output = build_output(architecture)
+        self.projection = _convolution(widths[0], self.output.channels, bias=True)
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
+        return self.output.cut(self.uncut(reference, other), other, reference)
+
+    def uncut(self, reference: Tensor, other: Tensor) -> Tensor:
+        """The fused slices before they are cut to the range that can be shown."""
         self._check_size(reference)
         fused = self.fused_maps(reference, other)
         maps = self.decoders[-1](fused[-1])
@@ -119,8 +125,8 @@ class UFuser(nn.Module):
             maps = self.decoders[level](torch.cat([doubled, fused[level]], dim=1))
         # The digits of half precision would show in the image: the last step keeps more.
         with torch.autocast(maps.device.type, enabled=False):
-            image = self.projection(maps.to(self.projection.weight.dtype))
-            return torch.sigmoid(F.pixel_shuffle(image, self.architecture.fold))
+            last = self.projection(maps.to(self.projection.weight.dtype))
+            return self.output.uncut(last, other, reference)
 
     def fused_maps(self, reference: Tensor, other: Tensor) -> list[Tensor]:
         """The fused maps of each level, the finest first."""
