@@ -77,6 +77,35 @@ def import_cddfuse(
     print(f"Wrote {output}. Use it with: --option weights={output}")
 
 
+@app.command("emma")
+def import_emma(
+    checkpoint: Path = typer.Argument(..., help="The authors' file of the U-Fuser, EMMA.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+) -> None:
+    """Import a checkpoint of EMMA's fusion network; widths and heads follow from the file."""
+    from MedFusionLib.methods.emma.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
+@app.command("adafuse")
+def import_adafuse(
+    checkpoint: Path = typer.Argument(..., help="File of torch.save(network.state_dict(), FILE)."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+    heads: int = typer.Option(8, min=1, help="Attention heads."),
+) -> None:
+    """Import a checkpoint of AdaFuse, with one encoder or two; widths follow from the file."""
+    from MedFusionLib.methods.adafuse.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output, heads)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))

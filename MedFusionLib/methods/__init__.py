@@ -142,6 +142,26 @@ _CARDS = (
         module="MedFusionLib.methods.cddfuse",
         reduced_precisions=("float16",),
     ),
+    MethodCard(
+        name="emma",
+        kind="learned",
+        summary="EMMA: trained without a picture to match, to lead back to both sources.",
+        modalities=ALL_MODALITIES,
+        parameters=641_775,
+        licence="Apache-2.0",
+        paper="Zhao et al., CVPR 2024, arXiv 2305.11443",
+        module="MedFusionLib.methods.emma",
+    ),
+    MethodCard(
+        name="adafuse",
+        kind="learned",
+        summary="AdaFuse: cross attention in space and in frequency, the precursor of asfe.",
+        modalities=ALL_MODALITIES,
+        parameters=1_147_943,
+        licence="Apache-2.0",
+        paper="Gu et al., arXiv 2310.05462, 2023",
+        module="MedFusionLib.methods.adafuse",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from MedFusionLib.methods.cddfuse.network import Features
 from MedFusionLib.training import losses
 from MedFusionLib.training.legibility import LegibleLoss, ScoreLoss
+from MedFusionLib.training.losses import normalised_sobel
 
 SIMILARITY = 5.0
 SHARPNESS = 5.0
@@ -46,12 +47,6 @@ def dissimilarity(first: Tensor, second: Tensor) -> Tensor:
     """Half of 1 - SSIM, which is cut to [0, 1], with borders mirrored: kornia 0.2's loss."""
     padded = (F.pad(image, (5, 5, 5, 5), mode="reflect") for image in (first, second))
     return (1 - losses.similarity_map(*padded)).clamp(0, 1).mean() / 2
-
-
-def normalised_sobel(image: Tensor) -> Tensor:
-    """Both Sobel derivatives over 8, borders continued, (N, 2, H, W): kornia's spatial gradient."""
-    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
-    return torch.cat(losses.sobel(padded), dim=1)[..., 1:-1, 1:-1] / 8
 
 
 def fusion_terms(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:

@@ -28,6 +28,12 @@ def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
     return both[:, :1], both[:, 1:]
 
 
+def normalised_sobel(image: Tensor) -> Tensor:
+    """Both Sobel derivatives over 8, borders continued, (N, 2, H, W): kornia's spatial gradient."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    return torch.cat(sobel(padded), dim=1)[..., 1:-1, 1:-1] / 8
+
+
 def forward_differences(image: Tensor) -> tuple[Tensor, Tensor]:
     """Difference to the right and to the lower neighbour; zero in the last column and row."""
     horizontal = F.pad(image[..., :, 1:] - image[..., :, :-1], (0, 1))
