@@ -55,8 +55,9 @@ class SensingTraining(ScheduledTraining):
 
     def terms(self, method: FusionMethod, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
         """Mean squared error of each source."""
-        # A method gives tensors of inference, which no gradient may pass; a copy is free of that.
-        fused = method.fuse(reference, other).clone()
+        # The methods stay on the CPU, wherever the networks are trained. They give tensors of
+        # inference, which no gradient may pass; a copy is free of that.
+        fused = method.fuse(reference.cpu(), other.cpu()).clone().to(reference)
         as_reference, as_other = self.pair(fused)
         return {
             "reference": F.mse_loss(as_reference, reference),

@@ -123,6 +123,7 @@ class EMMASettings(PresetSettings):
     """Additionally for EMMA's fusion network: the sensing networks, the loss, the moved copies."""
 
     sensing: str = setting(MISSING, "weights.safetensors of 'medfusion train emma-sensing'.")
+    learning_rate: float = setting(5e-4, "The highest learning rate of the run.")
     crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
     batch_size: int = setting(2, "Pairs per step.", least=1)
     copies: int = setting(1, "Moved copies of each slice and kind of movement, up to 3.", least=1)

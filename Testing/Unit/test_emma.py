@@ -21,8 +21,10 @@ from MedFusionLib.methods.emma import PRESETS, Architecture, UFuser, create
 from MedFusionLib.methods.emma.architecture import from_config
 from MedFusionLib.methods.emma.method import EMMA
 from MedFusionLib.methods.emma.weight_file import load_network, save_network
+from MedFusionLib.methods.weighted_bands import FoldedBands
 from MedFusionLib.training.asfe_run import train_asfe
 from MedFusionLib.training.emma_losses import EquivariantLoss
+from MedFusionLib.training.emma_modules import fresh_network
 from MedFusionLib.training.emma_run import train_emma, train_sensing
 from MedFusionLib.training.emma_sensing import SensingPair, load_pair, save_pair
 from MedFusionLib.training.emma_transforms import Transforms
@@ -107,6 +109,8 @@ def test_an_architecture_survives_its_way_through_json() -> None:
         ({"widths": (16, 24, 32)}, "widths must be 4 multiples"),
         ({"widths": (16, 24, 32, 30)}, "multiples of the 4 heads"),
         ({"mixing": "some"}, "mixing must be one of"),
+        ({"output": "some"}, "output must be one of"),
+        ({"fold": 1}, "bands need a fold of 2, not of 1"),
     ],
 )
 def test_an_architecture_that_cannot_be_is_refused(change: dict, named: str) -> None:
@@ -129,7 +133,26 @@ def test_a_weight_file_gives_the_same_network_back_and_fits_no_other(tmp_path: P
         load_network(tmp_path / "other.safetensors")
 
 
-class Shifted:
+def test_an_untrained_network_weighs_every_place_alike() -> None:
+    reference, other = slices(1, 64, 64)
+    alike = torch.tensor(FoldedBands.start).view(1, -1, 1, 1).expand(1, -1, 32, 32)
+    fused = EMMA(fresh_network(PRESETS["compact"]), "", CPU).fuse(reference, other)
+    assert torch.allclose(fused, FoldedBands()(alike, other, reference), atol=1e-6)
+
+
+@torch.no_grad()
+def test_a_folded_network_with_a_sigmoid_draws_every_pixel_and_ends_nowhere_in_black() -> None:
+    folded = dataclasses.replace(PRESETS["compact"], output="sigmoid")
+    torch.manual_seed(1)
+    reference, other = slices(1, 64, 64)
+    network = fresh_network(folded)
+    fused = network(reference, other)
+    assert fused.shape == reference.shape and fused.min() > 0 and fused.max() < 1
+    assert len(fused.unique()) > 3000
+    assert EMMA(network, "", CPU).fuse(reference, other)[..., :16].abs().max() == 0
+
+
+class Brighter:
     """A fuser that gives the brighter source everywhere, and draws nothing else."""
 
     def uncut(self, reference: Tensor, other: Tensor) -> Tensor:
@@ -153,7 +176,7 @@ def test_only_the_published_loss_counts_the_corners_that_a_turn_opens() -> None:
     for corners in (True, False):
         loss = EquivariantLoss(SensingPair(1), Transforms(0, 3, 0), corners)
         loss.sensing = Blind()
-        lost[corners] = float(loss(Shifted(), image, image)["equivariance"])
+        lost[corners] = float(loss(Brighter(), image, image)["equivariance"])
     assert lost[True] > 1e-3
     assert lost[False] < 1e-6
 
@@ -199,9 +222,16 @@ def test_sensing_networks_are_trained_on_what_methods_fuse(data: Path, tmp_path:
         load_network(weights)
 
 
-@pytest.mark.parametrize("loss", ["paper", "equivariant"])
+@pytest.mark.parametrize(
+    ("loss", "place"),
+    [
+        ("paper", "loss.sensing"),
+        ("equivariant", "loss.sensing"),
+        ("legible", "loss.equivariant.sensing"),
+    ],
+)
 def test_a_run_trains_the_fusion_network_and_leaves_the_sensing_networks(
-    data: Path, sensing: Path, tmp_path: Path, loss: str
+    data: Path, sensing: Path, tmp_path: Path, loss: str, place: str
 ) -> None:
     settings = EMMASettings(data=str(data), sensing=str(sensing), loss=loss, **SMALL)
     weights = train_emma(settings, tmp_path / "run", ON_CPU)
@@ -210,7 +240,7 @@ def test_a_run_trains_the_fusion_network_and_leaves_the_sensing_networks(
     last = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     kept = load_pair(sensing).state_dict()
     for key, value in kept.items():
-        assert torch.equal(last["state_dict"][f"loss.sensing.{key}"], value), key
+        assert torch.equal(last["state_dict"][f"{place}.{key}"], value), key
     still = dataclasses.replace(settings, start_from=str(weights), learning_rate=0.0)
     ended, _ = load_network(train_emma(still, tmp_path / "two", ON_CPU))
     pairs = zip(network.parameters(), ended.parameters(), strict=True)

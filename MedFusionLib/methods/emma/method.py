@@ -33,7 +33,7 @@ class EMMA:
         """Fuse two batches (N, 1, H, W) in [0, 1]; black where both sources are black.
 
         The authors stretch each result to its own minimum and maximum, which makes neighbouring
-        slices flicker; here it stays as the network gives it, between 0 and 1.
+        slices flicker; here it stays as the network's output cuts it, between 0 and 1.
         """
         fused = self._network(reference, other).float()
         return fused * (torch.maximum(reference, other) > 0)
