@@ -8,7 +8,7 @@ looked for by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -47,6 +47,7 @@ RESTARTS = 3
 RESTART_DEGREES = 4.0
 RESTART_MM = 6.0
 TELLING_GAIN = 0.04
+MIRROR_MARGIN = 1.01
 MIRROR_DEGREES = (-15.0, 0.0, 15.0)
 HALVES = (
     ("left half", 0, 1),
@@ -90,17 +91,25 @@ class Mirror:
     """How the registration compares with that of the other volume flipped left–right.
 
     Mutual information in nats, both on the same samples. ``likeness``: correlation, -1 to 1, of
-    the volume with its own mirror image once both are aligned.
+    the volume with its own mirror image once both are aligned. ``residual_mm``: how far the flipped
+    registration's own repeats end from it, as ``residual_of``; infinite where it found no place or
+    does not fit better, so that nobody asked.
     """
 
     straight: float
     flipped: float
     likeness: float
+    residual_mm: float = float("inf")
 
     @property
     def ratio(self) -> float:
         """Mutual information straight to flipped: above 1 where the volume fits better as it is."""
         return (self.straight + 1e-9) / (self.flipped + 1e-9)
+
+    @property
+    def fits_better(self) -> bool:
+        """Whether the volume fits better mirrored than as it is."""
+        return self.ratio < 1 / MIRROR_MARGIN
 
 
 @dataclass(frozen=True)
@@ -163,6 +172,11 @@ def repeat_registration(
         return Repeat(run.name, float(np.percentile(distances, 95)), gain)
 
     return side_by_side(repeat, runs)
+
+
+def residual_of(repeats: Sequence[Repeat]) -> float:
+    """Root mean square of the residuals in mm, each by what its repeat can tell."""
+    return float(np.sqrt(np.mean([again.counted_mm**2 for again in repeats])))
 
 
 def _restarts(
@@ -259,7 +273,11 @@ def look_for_mirror(
     seed: int,
     cancel: Cancel = never,
 ) -> Mirror:
-    """Register the moving head flipped left–right, too, and compare."""
+    """Register the moving head flipped left–right, too, and compare.
+
+    Where the flipped head fits better, its registration is done again like the one under test:
+    of many places that fit about as well, any may come out first, flipped or not.
+    """
     flipped = mirrored(moving)
     # Flip, register, flip: where the registration would go if the head were its own mirror.
     start = reflection_about(moving.centre) @ matrix_of(found) @ reflection_about(fixed.centre)
@@ -271,7 +289,12 @@ def look_for_mirror(
         return Mirror(straight, 0.0, 0.0)
     climbed_on = _from(fixed, flipped, fixed.skin, climbed[0].transform, kind, seed, cancel)
     likeness = _likeness(fixed, (moving, found), (flipped, climbed_on.transform))
-    return Mirror(straight, climbed_on.mutual_information, likeness)
+    mirror = Mirror(straight, climbed_on.mutual_information, likeness)
+    if not mirror.fits_better:
+        return mirror
+    place = climbed_on.transform
+    repeats = repeat_registration(fixed, flipped, place, kind, seed, cancel=cancel)
+    return replace(mirror, residual_mm=residual_of(repeats))
 
 
 def _turned(start: SimpleITK.Transform, fixed: Head) -> list[SimpleITK.Transform]:

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 
 from MedFusionLib.registration.checks import (
+    MIRROR_MARGIN,
     Mirror,
     Repeat,
     look_for_mirror,
     nothing,
     repeat_registration,
+    residual_of,
 )
 from MedFusionLib.registration.images import surface_points, voxel_diagonal
 from MedFusionLib.registration.measures import head_overlap, mutual_information
@@ -34,12 +36,12 @@ LIMIT_DIAGONALS = 0.75
 FAILING_LIMITS = 3.0
 LEAST_INFORMATION = 0.15
 WORSE = 0.95
-MIRROR_MARGIN = 1.01
 OWN_MIRROR = 0.98
 ASYMMETRY_SHARE = 0.3
 CLEAR_MIRROR_RATIO = 1.1
 FLIP_LIMITS = 2.5
 FLIP_INFORMATION = 0.25
+FLIP_HOLDS_LIMITS = 1.5
 TURNED_SHARE = 0.95
 USUAL_DEGREES = 45.0
 SAME_FRAME_WAY_MM = 20.0
@@ -108,13 +110,18 @@ class RegistrationQuality:
         return FRAME_SENTENCES[self.evidence.frames_of_reference]
 
     def to_report(self) -> dict[str, Any]:
-        """Plain JSON values; an infinite residual (no position found) becomes None."""
+        """Plain JSON values; an infinite residual (no position found, or not asked for) becomes
+        None."""
         return {
             "verdict": self.verdict,
             "reason": self.reason,
             "frames_sentence": self.frames_sentence,
             **asdict(self.evidence),
             "residual_mm": _finite(self.evidence.residual_mm),
+            "mirror": {
+                **asdict(self.evidence.mirror),
+                "residual_mm": _finite(self.evidence.mirror.residual_mm),
+            },
             "repeats": [
                 {
                     "name": again.name,
@@ -165,7 +172,7 @@ def judge(
         mutual_information_before=mutual_information(fixed, moving, position.filed),
         mutual_information_after=mutual_information(fixed, moving, found),
         overlap=overlap,
-        residual_mm=float(np.sqrt(np.mean([again.counted_mm**2 for again in repeats]))),
+        residual_mm=residual_of(repeats),
         residual_limit_mm=max(LEAST_LIMIT_MM, LIMIT_DIAGONALS * max(map(voxel_diagonal, volumes))),
         moved_mm=float(displacements(found, position.filed, surface).mean()),
         turned_degrees=degrees_between(found, position.expected, fixed.centre),
@@ -201,23 +208,25 @@ def _failures(evidence: Evidence) -> list[str]:
             f"{_millimetres(evidence.residual_mm)} apart at the head's surface, and no stable "
             "position was found."
         )
-    if evidence.mirror.ratio < 1 / MIRROR_MARGIN:
-        found.append(_flipped(evidence))
-    return found
+    return found + (_flipped(evidence) if evidence.mirror.fits_better else [])
 
 
-def _flipped(evidence: Evidence) -> str:
-    """A flip is named only where the head was recognised; a knee fits no worse mirrored, either."""
-    steady = evidence.residual_mm <= FLIP_LIMITS * evidence.residual_limit_mm
-    if steady and evidence.mirror.flipped >= FLIP_INFORMATION:
-        return (
-            "The other volume looks flipped left–right: it fits better mirrored. Check its "
-            "orientation where it was exported."
-        )
-    return (
-        "The other volume fits better mirrored, yet no better than another head may. Check that "
-        "both volumes show the same head, and their orientation where they were exported."
-    )
+def _flipped(evidence: Evidence) -> list[str]:
+    """A flip is named only where the head was recognised (a knee fits no worse mirrored, either),
+    and where the mirrored place holds: as well as a right one, or at least better than this."""
+    mirror, limit = evidence.mirror, evidence.residual_limit_mm
+    steady = evidence.residual_mm <= FLIP_LIMITS * limit
+    if not (steady and mirror.flipped >= FLIP_INFORMATION):
+        return [
+            "The other volume fits better mirrored, yet no better than another head may. Check "
+            "that both volumes show the same head, and their orientation where they were exported."
+        ]
+    if mirror.residual_mm > max(FLIP_HOLDS_LIMITS * limit, evidence.residual_mm):
+        return []
+    return [
+        "The other volume looks flipped left–right: it fits better mirrored. Check its "
+        "orientation where it was exported."
+    ]
 
 
 def _doubts(evidence: Evidence) -> list[str]:
@@ -262,6 +271,11 @@ def _telling_ratio(mirror: Mirror) -> float:
 
 
 def _fits_mirrored(mirror: Mirror) -> list[str]:
+    if mirror.fits_better:
+        return [
+            "The other volume fits better mirrored, yet there its place holds even less. Whether "
+            "it is flipped left–right cannot be told."
+        ]
     if mirror.likeness >= OWN_MIRROR or mirror.ratio >= _telling_ratio(mirror):
         return []
     if mirror.ratio < MIRROR_MARGIN:

@@ -42,7 +42,7 @@ def test_good_evidence_passes():
     "change, words",
     [
         ({"overlap": 0.1}, "10 % of the smaller head"),
-        ({"mirror": Mirror(0.6, 0.7, 0.9)}, "flipped left–right"),
+        ({"mirror": Mirror(0.6, 0.7, 0.9, 0.9)}, "flipped left–right"),
         ({"residual_mm": 9.0}, "no stable position"),
         ({"residual_mm": float("inf")}, "no stable position"),
         ({"residual_mm": float("nan")}, "no stable position"),
@@ -81,6 +81,20 @@ def test_an_unstable_position_is_told_as_another_head_first_and_not_as_a_flip():
     weak = replace(GOOD, mirror=Mirror(0.18, 0.2, 0.9))
     verdict, reason = give_verdict(weak)
     assert verdict == "failed" and "flipped" not in reason and "the same head" in reason
+
+
+def test_a_flip_is_named_where_the_mirrored_place_holds_and_else_said_to_be_unknown():
+    """The mirrored place is held against 1.5 limits (2.25 mm), or against what was found."""
+    for residual, mirrored_residual in [(0.8, 2.2), (3.0, 2.9)]:
+        mirror = Mirror(0.6, 0.7, 0.9, mirrored_residual)
+        verdict, reason = give_verdict(replace(GOOD, residual_mm=residual, mirror=mirror))
+        assert verdict == "failed" and "looks flipped left–right" in reason
+    for residual, mirrored_residual in [(0.8, 2.3), (3.0, 3.1), (0.8, float("inf"))]:
+        for likeness in (0.7, 0.999):
+            mirror = Mirror(0.6, 0.7, likeness, mirrored_residual)
+            verdict, reason = give_verdict(replace(GOOD, residual_mm=residual, mirror=mirror))
+            assert verdict == "doubtful" and "looks flipped" not in reason
+            assert "flipped left–right cannot be told" in reason
 
 
 def test_half_a_head_counts_by_how_clearly_it_fits_elsewhere():
