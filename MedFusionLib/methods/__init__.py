@@ -151,6 +151,16 @@ _CARDS = (
         paper="Zhao et al., CVPR 2024, arXiv 2305.11443",
         module="MedFusionLib.methods.emma",
     ),
+    MethodCard(
+        name="ddfm",
+        kind="learned",
+        summary="DDFM: drawn from noise by a diffusion network, led by both sources.",
+        modalities=ALL_MODALITIES,
+        parameters=734_897,
+        licence="Apache-2.0",
+        paper="Zhao et al., ICCV 2023, arXiv 2303.06840",
+        module="MedFusionLib.methods.ddfm",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"

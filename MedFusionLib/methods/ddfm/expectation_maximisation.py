@@ -5,8 +5,10 @@ Both X and Y - X are taken as Laplace distributed, which as a mixture of normal 
 a step of expectation maximisation out of them; a total variation of Y - X is halved off (Zhao et
 al., "DDFM: Denoising diffusion model for multi-modality image fusion", ICCV 2023, section 3.3).
 
-The authors' code returns F = I - X, which puts the source that the estimate resembles less in its
-place. Here F = V + X, as the model has it; the two share X and everything before it.
+By the model, F would be V + X. The authors' code returns I - X instead, X mirrored between the
+sources, and so does ``fuse``. It matters: V + X keeps the share of each source that an estimate
+has, and as the scales τ favour the source that is closer on the whole, one source vanishes within
+tens of steps. The mirror turns the shares around at every step, which keeps both.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ COUPLING = 0.001
 _SQUARE_GUARD = 1e-6
 _INVERSE_GUARD = 1e-10
 _LARGEST_RATIO = 2.0
-"""The reference's weight in a pixel is at most twice the other's."""
+"""D is at most twice C, so that X reaches at least a third of the way from V to I."""
 
 
 class ExpectationMaximisation:
@@ -41,7 +43,7 @@ class ExpectationMaximisation:
         smoothing: float = SMOOTHING,
         coupling: float = COUPLING,
     ) -> None:
-        self.reference = reference
+        self.reference, self.other = reference, other
         self.contrast = other - reference
         self.smoothing = smoothing
         self.coupling = coupling
@@ -54,11 +56,11 @@ class ExpectationMaximisation:
         self._row_transfer = difference_transfer(size, -2).to(reference.device)
 
     def fuse(self, estimate: Tensor) -> Tensor:
-        """Return V + X: the estimate (N, 1, H, W) as both sources would have it."""
-        return self.reference + self.difference(estimate)
+        """Return I - X: the estimate (N, 1, H, W) as both sources would have it."""
+        return self.other - self.difference(estimate)
 
     def difference(self, estimate: Tensor) -> Tensor:
-        """Make one step from an estimate of F, and return X = F - V (N, 1, H, W)."""
+        """Make one step from an estimate of F, and return the model's X (N, 1, H, W)."""
         difference = estimate - self.reference
         self._expect(difference)
         self._smooth(self.contrast - difference)
