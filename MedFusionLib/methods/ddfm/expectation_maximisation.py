@@ -51,9 +51,8 @@ class ExpectationMaximisation:
         self.other_scale = torch.ones_like(self.reference_scale)
         self.column_edges = torch.zeros_like(reference)
         self.row_edges = torch.zeros_like(reference)
-        size = reference.shape[-2:]
-        self._column_transfer = difference_transfer(size, -1).to(reference.device)
-        self._row_transfer = difference_transfer(size, -2).to(reference.device)
+        self._column_transfer = difference_transfer(reference, -1)
+        self._row_transfer = difference_transfer(reference, -2)
 
     def fuse(self, estimate: Tensor) -> Tensor:
         """Return I - X: the estimate (N, 1, H, W) as both sources would have it."""
@@ -96,9 +95,12 @@ def _next_scale(scale: Tensor, weight: Tensor) -> Tensor:
     return (1 / (weight + _INVERSE_GUARD) + scale / 2).mean((-3, -2, -1), keepdim=True)
 
 
-def difference_transfer(size: tuple[int, int] | torch.Size, axis: int) -> Tensor:
-    """Fourier transform (H, W) of "the next pixel less this one" along an axis, cyclic."""
-    kernel = torch.zeros(size)
+def difference_transfer(image: Tensor, axis: int) -> Tensor:
+    """Fourier transform (H, W) of "the next pixel less this one" along an axis, cyclic.
+
+    The size, precision and device are those of the image (N, 1, H, W).
+    """
+    kernel = image.new_zeros(image.shape[-2:])
     kernel[0, 0] = -1
     kernel[(0, -1) if axis == -1 else (-1, 0)] += 1
     return torch.fft.fft2(kernel)

@@ -24,7 +24,7 @@ from MedFusionLib.methods.dmfnet.weights_file import METHOD as PRIOR
 from MedFusionLib.methods.dmfnet.weights_file import read_shipped, read_unet
 from MedFusionLib.weights.files import read_weight_file
 
-STEPS = 25
+STEPS = 10
 
 
 class DDFM:
