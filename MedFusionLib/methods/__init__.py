@@ -162,6 +162,16 @@ _CARDS = (
         paper="Gu et al., arXiv 2310.05462, 2023",
         module="MedFusionLib.methods.adafuse",
     ),
+    MethodCard(
+        name="ddfm",
+        kind="learned",
+        summary="DDFM: drawn from noise by a diffusion network, led by both sources.",
+        modalities=ALL_MODALITIES,
+        parameters=734_897,
+        licence="Apache-2.0",
+        paper="Zhao et al., ICCV 2023, arXiv 2303.06840",
+        module="MedFusionLib.methods.ddfm",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"
