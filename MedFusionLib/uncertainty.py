@@ -66,7 +66,9 @@ def fuse_with_uncertainty(
 def _drawing_method(name: str, device: str, options: dict[str, Any]) -> DrawingMethod:
     create = importlib.import_module(method_card(name).module).create
     if "draws" not in inspect.signature(create).parameters:
-        raise InputError(f"'{name}' draws no noise: it has no uncertainty. Choose 'dmfnet'.")
+        raise InputError(
+            f"'{name}' draws no noise: it has no uncertainty. Choose 'dmfnet' or 'ddfm'."
+        )
     method = create_method(name, choose_device(device).device, **options)
     assert isinstance(method, DrawingMethod)
     return method

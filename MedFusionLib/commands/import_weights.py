@@ -55,6 +55,57 @@ def import_dmfnet(
     print(f"Wrote {output}. Use it with: --option weights={output}")
 
 
+@app.command("cddfuse")
+def import_cddfuse(
+    checkpoint: Path = typer.Argument(..., help="The authors' file, such as CDDFuse_MIF.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+    skip: str = typer.Option(
+        "none",
+        help="Added before the last sigmoid: none (medical weights), sum (of both sources, for "
+        "infrared weights), or reference (as in training).",
+    ),
+) -> None:
+    """Import a checkpoint of CDDFuse; widths, depths and heads follow from the file."""
+    from MedFusionLib.methods.cddfuse.architecture import SKIPS
+    from MedFusionLib.methods.cddfuse.author_weights import import_checkpoint
+
+    if skip not in SKIPS:
+        raise InputError(f"--skip is one of {', '.join(SKIPS)}, not '{skip}'.")
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output, skip)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
+@app.command("emma")
+def import_emma(
+    checkpoint: Path = typer.Argument(..., help="The authors' file of the U-Fuser, EMMA.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+) -> None:
+    """Import a checkpoint of EMMA's fusion network; widths and heads follow from the file."""
+    from MedFusionLib.methods.emma.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
+@app.command("adafuse")
+def import_adafuse(
+    checkpoint: Path = typer.Argument(..., help="File of torch.save(network.state_dict(), FILE)."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+    heads: int = typer.Option(8, min=1, help="Attention heads."),
+) -> None:
+    """Import a checkpoint of AdaFuse, with one encoder or two; widths follow from the file."""
+    from MedFusionLib.methods.adafuse.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output, heads)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))

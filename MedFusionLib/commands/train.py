@@ -8,8 +8,11 @@ from MedFusionLib.commands.denoising import write_denoising_curve, write_samples
 from MedFusionLib.commands.training_command import training_command
 from MedFusionLib.training.settings import (
     ASFESettings,
+    CDDFuseSettings,
+    EMMASettings,
     FusionSettings,
     LiveSettings,
+    SensingSettings,
     StageSettings,
 )
 
@@ -55,3 +58,35 @@ app.command("live")(
 )
 app.command("dmfnet-denoising")(write_denoising_curve)
 app.command("dmfnet-samples")(write_samples)
+app.command("cddfuse")(
+    training_command(
+        CDDFuseSettings,
+        "MedFusionLib.training.cddfuse_run",
+        "train_cddfuse",
+        "CDDFuse: both phases in one run, to rebuild each source and then to fuse them.",
+    )
+)
+app.command("emma-sensing")(
+    training_command(
+        SensingSettings,
+        "MedFusionLib.training.emma_run",
+        "train_sensing",
+        "EMMA, first: train the networks that lead from fused slices back to the sources.",
+    )
+)
+app.command("emma")(
+    training_command(
+        EMMASettings,
+        "MedFusionLib.training.emma_run",
+        "train_emma",
+        "EMMA: train the fusion network through its sensing networks.",
+    )
+)
+app.command("adafuse")(
+    training_command(
+        ASFESettings,
+        "MedFusionLib.training.asfe_run",
+        "train_adafuse",
+        "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)

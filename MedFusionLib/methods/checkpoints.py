@@ -6,11 +6,16 @@ import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from MedFusionLib.errors import WeightsError
+
+Network = TypeVar("Network", bound=nn.Module)
+
+_COUNTER = "num_batches_tracked"
 
 Rules = Sequence[tuple[str, str | Callable[[re.Match[str]], str]]]
 """How our parameters' names read in the authors' files: regular expressions, applied in turn."""
@@ -85,3 +90,32 @@ def _complaint(verb: str, keys: Iterable[str]) -> str:
     named = sorted(keys)
     rest = f" and {len(named) - 5} more" if len(named) > 5 else ""
     return f"{verb} {', '.join(named[:5])}{rest}" if named else ""
+
+
+def stored_shapes(network: nn.Module) -> dict[str, torch.Size]:
+    """Names and shapes of what a weight file holds: all but the counters of batches."""
+    state = network.state_dict()
+    return {key: value.shape for key, value in state.items() if not key.endswith(_COUNTER)}
+
+
+def stored_tensors(network: nn.Module) -> dict[str, Tensor]:
+    """What a weight file holds of a network."""
+    state = network.state_dict()
+    return {key: state[key] for key in stored_shapes(network)}
+
+
+def filled(network: Network, state: Mapping[str, Tensor]) -> Network:
+    """A network in evaluation mode, float32, from stored tensors under our names.
+
+    ``network`` may lie on the device "meta", without memory: drawing random numbers only to
+    overwrite them takes seconds for a large one. Raises ``WeightsError`` naming what is missing,
+    unexpected or of another shape.
+    """
+    refuse_misfits(stored_shapes(network), state)
+    counters = {key: torch.tensor(0) for key in network.state_dict() if key.endswith(_COUNTER)}
+    weights = {key: tensor.detach().clone().float() for key, tensor in state.items()}
+    network.load_state_dict(weights | counters, assign=True)
+    # Assigned tensors carry their own flag, and loaded ones need no gradient.
+    for parameter in network.parameters():
+        parameter.requires_grad_(True)
+    return network.eval()

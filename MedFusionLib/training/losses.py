@@ -28,6 +28,12 @@ def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
     return both[:, :1], both[:, 1:]
 
 
+def normalised_sobel(image: Tensor) -> Tensor:
+    """Both Sobel derivatives over 8, borders continued, (N, 2, H, W): kornia's spatial gradient."""
+    padded = F.pad(image, (1, 1, 1, 1), mode="replicate")
+    return torch.cat(sobel(padded), dim=1)[..., 1:-1, 1:-1] / 8
+
+
 def forward_differences(image: Tensor) -> tuple[Tensor, Tensor]:
     """Difference to the right and to the lower neighbour; zero in the last column and row."""
     horizontal = F.pad(image[..., :, 1:] - image[..., :, :-1], (0, 1))
@@ -92,11 +98,17 @@ def structural_similarity(first: Tensor, second: Tensor) -> Tensor:
 
     Borders are filled with zeros, as in the ASFE-Fusion authors' loss.
     """
+    padded = (F.pad(image, (5, 5, 5, 5)) for image in (first, second))
+    return similarity_map(*padded).flatten(1).mean(1)
+
+
+def similarity_map(first: Tensor, second: Tensor) -> Tensor:
+    """SSIM at every pixel whose 11x11 window is inside, (N, 1, H - 10, W - 10)."""
     window = gaussian_window(11, 1.5, first)
-    mean1, mean2, variance1, variance2, covariance = local_moments(first, second, window, 5)
+    mean1, mean2, variance1, variance2, covariance = local_moments(first, second, window)
     luminance = (2 * mean1 * mean2 + 0.01**2) / (mean1**2 + mean2**2 + 0.01**2)
     structure = (2 * covariance + 0.03**2) / (variance1 + variance2 + 0.03**2)
-    return (luminance * structure).flatten(1).mean(1)
+    return luminance * structure
 
 
 def edge_preservation(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ def setting(default: Any, text: str, flag: str = "", least: float | None = None)
     return field(default=default, metadata={"help": text, "flag": flag, "min": least})
 
 
+SENSING = "For --loss equivariant: weights.safetensors of 'medfusion train emma-sensing'."
 LEGIBILITY = "Weight of what a reader must see (lesions, bone) beside the fusion scores' terms."
 
 
@@ -60,8 +61,9 @@ class ASFESettings(PresetSettings):
     """Additionally for ASFE-Fusion: the loss, and a higher learning rate."""
 
     learning_rate: float = setting(2e-3, "The highest learning rate of the run.")
-    loss: str = setting("legible", "legible, or paper for the paper's own loss.")
+    loss: str = setting("legible", "legible, paper for the paper's own, or equivariant (EMMA's).")
     legibility: float = setting(1.0, LEGIBILITY)
+    sensing: str = setting("", SENSING)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,4 +89,46 @@ class LiveSettings(RunSettings):
 
     learning_rate: float = setting(3e-3, "The highest learning rate of the run.")
     start_from: str = setting("", "Weight file of an earlier run to begin with.")
+    loss: str = setting("legible", "legible, or equivariant (EMMA's).")
     legibility: float = setting(1.0, LEGIBILITY)
+    sensing: str = setting("", SENSING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDDFuseSettings(PresetSettings):
+    """Additionally for CDDFuse: the share of its first phase, the curve of the rate, the loss."""
+
+    crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
+    first_phase: float = setting(0.33, "Share of the epochs that rebuild each source.", least=0)
+    rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
+    legibility: float = setting(1.0, LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SensingSettings(RunSettings):
+    """Additionally for EMMA's sensing networks: their size, and what fuses the slices they see."""
+
+    preset: str = setting("compact", "Widths of the networks: compact or paper.")
+    crop: int = setting(128, "Side of the squares, a multiple of 16 and of the methods'.", least=1)
+    methods: tuple[str, ...] = setting(
+        ("average", "maximum", "pyramid", "guided-filter", "additive", "live", "asfe"),
+        "Fuses some of the slices; may be repeated.",
+        "--method",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EMMASettings(PresetSettings):
+    """Additionally for EMMA's fusion network: the sensing networks, the loss, the moved copies."""
+
+    sensing: str = setting(MISSING, "weights.safetensors of 'medfusion train emma-sensing'.")
+    learning_rate: float = setting(5e-4, "The highest learning rate of the run.")
+    crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
+    batch_size: int = setting(2, "Pairs per step.", least=1)
+    copies: int = setting(1, "Moved copies of each slice and kind of movement, up to 3.", least=1)
+    loss: str = setting(
+        "legible",
+        "equivariant, paper (the same, and the corners count that turns leave black), or legible.",
+    )
+    legibility: float = setting(0.05, "With --loss legible: " + LEGIBILITY)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from parity_set import weights_by_recipe
 from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -223,35 +222,14 @@ def training_step(
 
 def test_paper_network_gives_the_authors_image_on_weights_from_a_recipe(folder: Path) -> None:
     shapes = json.loads((folder / "default_config_keys_shapes.json").read_text())
-    state = {
-        key: recipe(key, shape)
-        for key, shape in shapes.items()
-        if not key.endswith("num_batches_tracked")
+    floating = {
+        key: shape for key, shape in shapes.items() if not key.endswith("num_batches_tracked")
     }
-    network = from_author_state(state)
+    network = from_author_state(weights_by_recipe(floating, SALT))
     assert network.architecture == PRESETS["paper"]
     tensors = load_file(folder / "fullconfig_prng.safetensors")
     with torch.no_grad():
         assert_close(network(tensors["in.img1"], tensors["in.img2"]), tensors["out.fused"])
-
-
-def recipe(key: str, shape: list[int]) -> Tensor:
-    """Weights from a hash of their name (``parity/README.md``)."""
-    generator = np.random.RandomState(zlib.crc32(key.encode()) ^ SALT)
-    uniform = (2 * generator.random_sample(shape) - 1).astype(np.float32)
-    if key.endswith("running_mean"):
-        uniform *= 0.1
-    elif key.endswith("running_var"):
-        uniform = 1 + 0.5 * uniform
-    elif key.endswith("gamma") or (len(shape) == 1 and key.endswith("weight")):
-        uniform = 1 + 0.1 * uniform
-    elif len(shape) == 1:
-        uniform *= 0.1
-    elif key.endswith("slot_embeds"):
-        uniform *= 3**0.5
-    else:
-        uniform *= (3 / np.prod(shape[1:])) ** 0.5
-    return torch.from_numpy(uniform.astype(np.float32))
 
 
 @pytest.mark.parametrize("case", ["smooth", "uniform"])

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from parity_set import weights_by_recipe
 from safetensors import safe_open
 from torch import Tensor
 
@@ -191,20 +190,6 @@ def test_the_gradients_and_one_training_step_equal_the_authors(shared: Path) -> 
     assert_close(
         gradient_loss(*parts) + structure_loss(*parts), training["after_adam.loss_grad_plus_ssim"]
     )
-
-
-def weights_by_recipe(shapes: dict[str, list[int]], salt: int) -> dict[str, Tensor]:
-    """The parity set's made-up weights (its README gives the recipe)."""
-    weights = {}
-    for key, shape in shapes.items():
-        random = np.random.RandomState(zlib.crc32(key.encode()) ^ salt)
-        values = (2 * random.random_sample(shape) - 1).astype(np.float32)
-        if len(shape) > 1:
-            values *= np.float32((3 / np.prod(shape[1:])) ** 0.5)
-        else:
-            values = np.float32(0.1) * values + np.float32(key.endswith("weight"))
-        weights[key] = torch.from_numpy(values)
-    return weights
 
 
 @torch.no_grad()

@@ -10,32 +10,25 @@ LEVELS = 4
 
 
 @dataclass(frozen=True)
-class Architecture:
-    """Widths of the network, all in channels or counts.
+class ConvolutionalWidths:
+    """Widths of encoder and decoder, in channels, and what stands before and after them.
 
     The hidden widths follow the authors' rule (half of the level's input width in the encoder,
     half of the level's own width in the decoder) unless they are given.
     """
 
-    widths: tuple[int, ...] = (64, 112, 160, 208, 256)
+    widths: tuple[int, ...]
     """Stem and the four levels, from full to eighth resolution."""
-    patch: int = 16
-    """Side of the patches of the spatial fusion, in pixels of each level."""
-    dim: int = 256
+    patch: int
+    """Side of the patches of the fusion, in pixels of each level."""
+    dim: int
     """Length of a patch token."""
-    heads: int = 8
-    experts: int = 4
-    slots: int = 256
-    """Slots per expert."""
+    heads: int
     encoder_hidden: tuple[int, ...] = ()
     decoder_hidden: tuple[int, ...] = ()
     decoder_outputs: tuple[int, ...] = ()
-    spectrum: str = "published"
-    """How the frequency filter goes back to complex numbers, a key of ``SPECTRA``."""
     fold: int = 1
     """Side of the squares of pixels that become the channels of one before the encoder."""
-    mixture: str = "alone"
-    """Whether the experts' answer replaces their input, a key of ``experts.MIXTURES``."""
     output: str = "linear"
     """Name of the output convention, a key of ``outputs.OUTPUTS``."""
 
@@ -55,7 +48,7 @@ class Architecture:
         return self.fold * self.patch * 2 ** (LEVELS - 1)
 
     def as_config(self) -> dict[str, Any]:
-        """JSON-able description, the inverse of :func:`from_config`."""
+        """JSON-able description, from which the class is built again by its fields' names."""
         return {
             name: list(value) if isinstance(value, tuple) else value
             for name, value in asdict(self).items()
@@ -70,8 +63,25 @@ class Architecture:
         }
 
 
+@dataclass(frozen=True)
+class Architecture(ConvolutionalWidths):
+    """Widths of ASFE-Fusion; the defaults are the paper's."""
+
+    widths: tuple[int, ...] = (64, 112, 160, 208, 256)
+    patch: int = 16
+    dim: int = 256
+    heads: int = 8
+    experts: int = 4
+    slots: int = 256
+    """Slots per expert."""
+    spectrum: str = "published"
+    """How the frequency filter goes back to complex numbers, a key of ``SPECTRA``."""
+    mixture: str = "alone"
+    """Whether the experts' answer replaces their input, a key of ``experts.MIXTURES``."""
+
+
 def from_config(config: Mapping[str, Any]) -> Architecture:
-    """Architecture from what :meth:`Architecture.as_config` wrote."""
+    """Architecture from what :meth:`ConvolutionalWidths.as_config` wrote."""
     fields: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in config.items()
     }

@@ -16,9 +16,12 @@ from MedFusionLib.methods.asfe.weight_file import (
     empty_network,
     network_from_state,
     save_network,
-    stored_keys,
 )
-from MedFusionLib.methods.checkpoints import read_checkpoint, refuse_misfits
+from MedFusionLib.methods.checkpoints import (
+    read_checkpoint,
+    refuse_misfits,
+    stored_shapes,
+)
 
 _PAPER = PRESETS["paper"]
 
@@ -88,7 +91,7 @@ def from_author_state(
     unexpected or of another shape.
     """
     architecture = _architecture(state, tuple(widths), patch, dim, heads)
-    expected = stored_keys(empty_network(architecture))
+    expected = stored_shapes(empty_network(architecture))
     own_keys = {author_key(key): key for key in expected}
     live = {key: tensor for key, tensor in state.items() if not _is_dead(key)}
     refuse_misfits({author: expected[own] for author, own in own_keys.items()}, live)

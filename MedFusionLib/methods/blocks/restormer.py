@@ -126,15 +126,20 @@ def restormer_block(channels: int, heads: int, expansion: float) -> ChannelTrans
 
 
 def global_feature_block(
-    channels: int, heads: int, expansion: float = 1.0, border: Border = "zeros"
+    channels: int,
+    heads: int,
+    expansion: float = 1.0,
+    border: Border = "zeros",
+    mixing_groups: int = 1,
 ) -> ChannelTransformer:
     """The block of CDDFuse's base features and of EMMA's global ones.
 
-    Its attention mixes all maps in a dense 3×3 convolution, its feed-forward mixes them in pairs.
+    Its attention mixes all maps in a dense 3×3 convolution, unless ``mixing_groups`` makes that
+    a lighter one; its feed-forward mixes them in pairs.
     """
     hidden = int(channels * expansion)
     return ChannelTransformer(
         channels,
-        ChannelAttention(channels, heads, 1),
+        ChannelAttention(channels, heads, mixing_groups),
         GatedFeedForward(channels, hidden, hidden, border=border),
     )

@@ -118,6 +118,9 @@ def _summaries() -> dict[str, str]:
         "asfe": _("Network that weighs both sources' bands of detail, trained to show lesions."),
         "dmfnet": _("DM-FNet: attention over the features of a denoising diffusion network."),
         "live": _("Small network trained as asfe is: for live preview and without a GPU."),
+        "cddfuse": _(
+            "CDDFuse: base and detail features; trained as published, then to show lesions."
+        ),
     }
 
 

@@ -1,0 +1,59 @@
+"""One training run of CDDFuse, both phases, from its settings to the final weight file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from MedFusionLib.errors import InputError
+from MedFusionLib.methods.cddfuse.architecture import PRESETS, Architecture
+from MedFusionLib.methods.cddfuse.network import CDDFuse
+from MedFusionLib.methods.cddfuse.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.cddfuse_losses import LOSSES
+from MedFusionLib.training.cddfuse_module import CDDFuseTraining
+from MedFusionLib.training.rates import RATES
+from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
+from MedFusionLib.training.settings import CDDFuseSettings, Hardware
+from MedFusionLib.weights.files import read_weight_file
+
+
+def train_cddfuse(
+    settings: CDDFuseSettings, folder: Path, hardware: Hardware, resume: bool = False
+) -> Path:
+    """Train and write ``weights.safetensors`` of the best epoch of phase II into ``folder``.
+
+    ``resume`` goes on from the folder's last checkpoint. Raises ``InputError`` for an unknown
+    preset, loss or learning rate curve, for missing data, and for a folder that holds a run
+    unless ``resume`` is set; ``WeightsError`` if the weights to begin with do not fit the preset.
+    """
+    architecture = chosen("preset", settings.preset, PRESETS)
+    loss = chosen("loss", settings.loss, LOSSES)
+    chosen("learning rate curve", settings.rate, RATES)
+    first_phase = first_phase_epochs(settings)
+    begin(settings, folder, resume)
+    module = CDDFuseTraining(
+        _first_network(settings, architecture),
+        loss(settings.legibility),
+        Augmentation(crop=settings.crop),
+        settings.learning_rate,
+        settings.rate,
+        settings.epochs * settings.steps,
+        first_phase,
+    )
+    state = part_of_state(fit(module, settings, folder, hardware, resume, Goal()), "network.")
+    save_network(network_from_state(state, architecture), folder / WEIGHTS_NAME)
+    return folder / WEIGHTS_NAME
+
+
+def first_phase_epochs(settings: CDDFuseSettings) -> int:
+    """Epochs of phase I; at least one is left for phase II, which alone learns to fuse."""
+    if not 0 <= settings.first_phase < 1:
+        raise InputError(f"--first-phase is a share from 0 to below 1, not {settings.first_phase}.")
+    return min(round(settings.first_phase * settings.epochs), settings.epochs - 1)
+
+
+def _first_network(settings: CDDFuseSettings, architecture: Architecture) -> CDDFuse:
+    if not settings.start_from:
+        return CDDFuse(architecture)
+    file = read_weight_file(Path(settings.start_from), METHOD)
+    return network_from_state(file.tensors, architecture).train()
