@@ -165,7 +165,7 @@ _CARDS = (
     MethodCard(
         name="ddfm",
         kind="learned",
-        summary="DDFM: drawn from noise by a diffusion network, led by both sources.",
+        summary="DDFM: drawn from noise by a diffusion network; close to the average.",
         modalities=ALL_MODALITIES,
         parameters=734_897,
         licence="Apache-2.0",
