@@ -145,12 +145,13 @@ _CARDS = (
     MethodCard(
         name="emma",
         kind="learned",
-        summary="EMMA: trained without a picture to match, to lead back to both sources.",
+        summary="EMMA, briefly trained: close to fixed weights; shows lesions, leaves bone grey.",
         modalities=ALL_MODALITIES,
         parameters=641_775,
         licence="Apache-2.0",
         paper="Zhao et al., CVPR 2024, arXiv 2305.11443",
         module="MedFusionLib.methods.emma",
+        reduced_precisions=("float16",),
     ),
     MethodCard(
         name="adafuse",
@@ -165,7 +166,7 @@ _CARDS = (
     MethodCard(
         name="ddfm",
         kind="learned",
-        summary="DDFM: drawn from noise by a diffusion network; close to the average.",
+        summary="DDFM: drawn from noise, led by both sources; here little more than their mean.",
         modalities=ALL_MODALITIES,
         parameters=734_897,
         licence="Apache-2.0",
