@@ -92,6 +92,24 @@ def _complaint(verb: str, keys: Iterable[str]) -> str:
     return f"{verb} {', '.join(named[:5])}{rest}" if named else ""
 
 
+def shape_in(state: Mapping[str, Tensor], key: str, network: str) -> tuple[int, ...]:
+    """Shape of one of the tensors of the authors of ``network``; ``WeightsError`` without it."""
+    if key not in state:
+        raise WeightsError(
+            f"This is no complete checkpoint of {network}'s authors: it lacks {key} (and maybe "
+            "more)."
+        )
+    return tuple(state[key].shape)
+
+
+def filled_renamed(network: Network, state: Mapping[str, Tensor], rules: Rules) -> Network:
+    """As :func:`filled`, from tensors under the authors' names."""
+    expected = stored_shapes(network)
+    own_keys = {author_key(key, rules): key for key in expected}
+    refuse_misfits({author: expected[own] for author, own in own_keys.items()}, state)
+    return filled(network, {own_keys[key]: value for key, value in state.items()})
+
+
 def stored_shapes(network: nn.Module) -> dict[str, torch.Size]:
     """Names and shapes of what a weight file holds: all but the counters of batches."""
     state = network.state_dict()

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from MedFusionLib.methods.cddfuse.method import shown
 from MedFusionLib.methods.cddfuse.network import CDDFuse, Features
+from MedFusionLib.methods.trained import shown
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.cddfuse_losses import DECOMPOSITION, decomposition, rebuilding_terms
 from MedFusionLib.training.legible_module import Batch, FuserLoss

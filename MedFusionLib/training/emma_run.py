@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from MedFusionLib.methods import create_method
+from MedFusionLib.methods.checkpoints import stored_shapes
 from MedFusionLib.methods.emma.architecture import PRESETS, Architecture
 from MedFusionLib.methods.emma.network import UFuser
 from MedFusionLib.methods.emma.weight_file import METHOD, network_from_state, save_network
@@ -55,7 +56,9 @@ def train_sensing(
         settings.epochs * settings.steps,
     )
     state = fit(module, settings, folder, hardware, resume, Goal("dev/error", "min"))
-    pair = emma_sensing.pair_from_state(part_of_state(state, "pair."), {"width": width})
+    state = part_of_state(state, "pair.")
+    trained = {key: state[key] for key in stored_shapes(module.pair)}
+    pair = emma_sensing.pair_from_state(trained, {"width": width})
     emma_sensing.save_pair(pair, folder / WEIGHTS_NAME)
     return folder / WEIGHTS_NAME
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from MedFusionLib.methods.checkpoints import load_renamed
+from MedFusionLib.methods.checkpoints import filled, stored_tensors
 from MedFusionLib.weights.files import read_weight_file, write_weight_file
 
 METHOD = "emma-sensing"
@@ -81,7 +81,7 @@ class SensingPair(nn.Module):
 
 def save_pair(pair: SensingPair, path: Path) -> None:
     """Write both networks, whole or not at all."""
-    write_weight_file(path, METHOD, _stored(pair.state_dict()), {"width": pair.width})
+    write_weight_file(path, METHOD, stored_tensors(pair), {"width": pair.width})
 
 
 def load_pair(path: Path) -> SensingPair:
@@ -94,17 +94,5 @@ def load_pair(path: Path) -> SensingPair:
 
 
 def pair_from_state(state: Mapping[str, Tensor], config: Mapping[str, Any]) -> SensingPair:
-    """Both networks, in evaluation mode, from tensors under our names."""
-    pair = SensingPair(int(config["width"]))
-    counters = {key: value for key, value in pair.state_dict().items() if _is_counter(key)}
-    load_renamed(pair, {**_stored(state), **counters}, ())
-    return pair.eval()
-
-
-def _stored(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """All but the counters of batches."""
-    return {key: tensor for key, tensor in state.items() if not _is_counter(key)}
-
-
-def _is_counter(key: str) -> bool:
-    return key.endswith("num_batches_tracked")
+    """Both networks, in evaluation mode, from stored tensors under our names."""
+    return filled(SensingPair(int(config["width"])), state)

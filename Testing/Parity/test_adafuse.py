@@ -32,7 +32,6 @@ TRANSFORMER: Rules = (
     (r"^\.TransformerEncoderBlocks1\.0\.", ""),
 )
 INPUTS: Rules = ((r"^", ".inputs1."), *RULES, (r"^\.QKV_Block1\.", ""))
-DEAD_IN_A_PART = (".QKV_Block", "decoder.", "conv1x1.")
 
 
 @pytest.fixture(scope="module")

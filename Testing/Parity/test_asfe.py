@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods.asfe import PRESETS, ASFEFusion, from_author_state
 from MedFusionLib.methods.asfe.architecture import Architecture
-from MedFusionLib.methods.asfe.author_weights import author_key
+from MedFusionLib.methods.asfe.author_weights import RULES
 from MedFusionLib.methods.asfe.decoder import DecoderBlock, DoubledSize
 from MedFusionLib.methods.asfe.encoder import (
     AntiAliasedReduction,
@@ -30,6 +30,7 @@ from MedFusionLib.methods.asfe.spatial_fusion import (
     CrossAttentionSpatialFusion,
     PatchEmbedding,
 )
+from MedFusionLib.methods.checkpoints import author_key
 from MedFusionLib.training.asfe_losses import paper_loss, structure_tensor
 
 SALT = 0x5EED
@@ -68,7 +69,9 @@ def load(module: nn.Module, state: dict[str, Tensor], ours: str, theirs: str) ->
 
     ``ours`` and ``theirs`` are its places in the two networks, because keys are translated whole.
     """
-    wanted = {key: author_key(ours + key).removeprefix(theirs) for key in module.state_dict()}
+    wanted = {
+        key: author_key(ours + key, RULES).removeprefix(theirs) for key in module.state_dict()
+    }
     module.load_state_dict({key: state[author] for key, author in wanted.items()})
     return module.eval()
 
@@ -199,7 +202,7 @@ def test_training_step_has_the_authors_gradients(folder: Path) -> None:
     # The authors' SSIM term is a number without gradient.
     (terms["content"] + terms["structure"]).backward()
     theirs = author_state(step, "grad.")
-    ours = {author_key(key): parameter.grad for key, parameter in network.named_parameters()}
+    ours = {author_key(key, RULES): parameter.grad for key, parameter in network.named_parameters()}
     assert ours.keys() == theirs.keys()
     normalised = [key for key, gradient in ours.items() if gradient.norm() < 1e-10]
     assert len(normalised) == 16

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -13,16 +14,10 @@ from MedFusionLib.methods.adafuse.architecture import PRESETS, Architecture
 from MedFusionLib.methods.adafuse.network import AdaFuse
 from MedFusionLib.methods.adafuse.weight_file import empty_network, save_network
 from MedFusionLib.methods.asfe.architecture import LEVELS
-from MedFusionLib.methods.checkpoints import (
-    Rules,
-    author_key,
-    filled,
-    read_checkpoint,
-    refuse_misfits,
-    stored_shapes,
-)
+from MedFusionLib.methods.checkpoints import Rules, filled_renamed, read_checkpoint, shape_in
 
 _PAPER = PRESETS["paper"]
+_shape = partial(shape_in, network="AdaFuse")
 
 # The published model instantiates whole transformer blocks where it uses queries, keys and values
 # only, and in each fusion a decoder that it never calls; its first encoder level owns a blur that
@@ -74,10 +69,7 @@ def from_author_state(state: Mapping[str, Tensor], heads: int = _PAPER.heads) ->
     # The network with one encoder calls it "encoder", without a number.
     shared = network.architecture.shared_encoder
     rules = (*RULES, (r"^encoder1\.", "encoder.")) if shared else RULES
-    expected = stored_shapes(network)
-    own_keys = {author_key(key, rules): key for key in expected}
-    refuse_misfits({author: expected[own] for author, own in own_keys.items()}, live)
-    return filled(network, {own_keys[key]: value for key, value in live.items()})
+    return filled_renamed(network, live, rules)
 
 
 def import_checkpoint(checkpoint: Path, target: Path, heads: int) -> None:
@@ -123,11 +115,3 @@ def _widths(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
 def _depth(state: Mapping[str, Tensor], level: int) -> int:
     pattern = re.compile(rf"fusionnet{level}\.FusionBlock1\.TransformerEncoderBlocks1\.(\d+)\.")
     return len({match[1] for key in state if (match := pattern.match(key))})
-
-
-def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
-    if key not in state:
-        raise WeightsError(
-            f"This is no complete checkpoint of AdaFuse's authors: it lacks {key} (and maybe more)."
-        )
-    return tuple(state[key].shape)

@@ -16,6 +16,7 @@ from MedFusionLib.methods.asfe.decoder import Decoder
 from MedFusionLib.methods.asfe.encoder import Encoder
 from MedFusionLib.methods.asfe.outputs import OUTPUTS
 from MedFusionLib.methods.asfe.precision import at_least_single
+from MedFusionLib.methods.blocks.sizes import refuse_other_sizes
 
 
 class AdaFuse(nn.Module):
@@ -55,7 +56,7 @@ class AdaFuse(nn.Module):
 
     def uncut(self, image1: Tensor, image2: Tensor) -> Tensor:
         """The fused image before it is cut to the range of values that can be shown."""
-        self._check_size(image1)
+        refuse_other_sizes("AdaFuse", image1, self.architecture.stride)
         levels = zip(self.fusions, *self._encoded(image1, image2), strict=True)
         decoded = self.decoder([fusion(maps1, maps2) for fusion, maps1, maps2 in levels])
         # bfloat16's three digits would show in the image: the last step keeps all of them.
@@ -74,12 +75,3 @@ class AdaFuse(nn.Module):
             encoder(F.pixel_unshuffle(image, fold))
             for encoder, image in zip(encoders, (image1, image2), strict=True)
         ]
-
-    def _check_size(self, image: Tensor) -> None:
-        height, width = image.shape[-2:]
-        stride = self.architecture.stride
-        if height % stride or width % stride:
-            raise ValueError(
-                f"AdaFuse needs height and width in multiples of {stride} pixels, "
-                f"not {height}×{width}. Pad the image first."
-            )

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods.asfe.architecture import LEVELS, PRESETS, Architecture
 from MedFusionLib.methods.asfe.network import ASFEFusion
 from MedFusionLib.methods.asfe.weight_file import (
     empty_network,
-    network_from_state,
     save_network,
 )
-from MedFusionLib.methods.checkpoints import (
-    read_checkpoint,
-    refuse_misfits,
-    stored_shapes,
-)
+from MedFusionLib.methods.checkpoints import Rules, filled_renamed, read_checkpoint, shape_in
 
 _PAPER = PRESETS["paper"]
+_shape = partial(shape_in, network="ASFE-Fusion")
 
 # The published model instantiates whole transformer blocks and uses only their queries, keys and
 # values; its first encoder level owns a blur it never applies. Counters are no parameters.
@@ -33,47 +28,37 @@ _DEAD = re.compile(
     r"|.*\.num_batches_tracked"
 )
 
-# From our names to theirs, applied in this order after levels count from 1.
-_RENAMES = tuple(
-    (re.compile(ours), theirs)
-    for ours, theirs in (
-        (r"^projection\.", "outlayer."),
-        (r"^encoder\.stem\.", "encoder.inlayer."),
-        (r"^encoder\.levels\.(\d)\.", r"encoder.block\1."),
-        (r"^decoder\.blocks\.(\d)\.", r"conv_up\1."),
-        (r"^((?:encoder\.block|conv_up)\d)\.norm(\d)\.", r"\1.bn\2."),
-        (r"\.reduction\.blur\.kernel$", ".down_anti.filt"),
-        (r"^fusions\.(\d)\.", r"fusionnet\1."),
-        (r"\.spatial\.projection(\d)\.", r".CASFusion.proj\1."),
-        (r"\.spatial\.embedding(\d)\.projection\.", r".CASFusion.patchembed\1.proj."),
-        (r"\.spatial\.inputs(\d)\.norm\.", r".CASFusion.QKV_Block\1.norm1."),
-        (r"\.spatial\.inputs(\d)\.qkv\.", r".CASFusion.QKV_Block\1.attn.qkv."),
-        (r"\.spatial\.expansion\.projection\.", ".CASFusion.depatch.projection.0."),
-        # Their first frequency block filters the second image.
-        (r"\.frequency1\.", ".AFFusion2."),
-        (r"\.frequency2\.", ".AFFusion1."),
-        (r"(AFFusion\d)\.mixing\.", r"\1.conv_layer."),
-        (r"(AFFusion\d)\.attention\.", r"\1.conv_layer1."),
-        (r"(AFFusion\d)\.norm\.", r"\1.bn."),
-        (r"\.mixture\.slots$", ".SFEFusion.slot_embeds"),
-        (r"\.mixture\.token_norm\.gain$", ".SFEFusion.norm.gamma"),
-        (r"\.mixture\.slot_norm\.gain$", ".SFEFusion.slot_norm.gamma"),
-        (r"\.mixture\.experts\.(\d+)\.0\.", r".SFEFusion.experts.experts.\1.0."),
-        (r"\.mixture\.experts\.(\d+)\.2\.", r".SFEFusion.experts.experts.\1.3."),
-    )
-)
-
-
-def author_key(own_key: str) -> str:
-    """The authors' name of one of our network's parameters."""
-    key = re.sub(
+RULES: Rules = (
+    # Theirs count from 1.
+    (
         r"^(encoder\.levels|decoder\.blocks|fusions)\.(\d)",
         lambda match: f"{match[1]}.{int(match[2]) + 1}",
-        own_key,
-    )
-    for ours, theirs in _RENAMES:
-        key = ours.sub(theirs, key)
-    return key
+    ),
+    (r"^projection\.", "outlayer."),
+    (r"^encoder\.stem\.", "encoder.inlayer."),
+    (r"^encoder\.levels\.(\d)\.", r"encoder.block\1."),
+    (r"^decoder\.blocks\.(\d)\.", r"conv_up\1."),
+    (r"^((?:encoder\.block|conv_up)\d)\.norm(\d)\.", r"\1.bn\2."),
+    (r"\.reduction\.blur\.kernel$", ".down_anti.filt"),
+    (r"^fusions\.(\d)\.", r"fusionnet\1."),
+    (r"\.spatial\.projection(\d)\.", r".CASFusion.proj\1."),
+    (r"\.spatial\.embedding(\d)\.projection\.", r".CASFusion.patchembed\1.proj."),
+    (r"\.spatial\.inputs(\d)\.norm\.", r".CASFusion.QKV_Block\1.norm1."),
+    (r"\.spatial\.inputs(\d)\.qkv\.", r".CASFusion.QKV_Block\1.attn.qkv."),
+    (r"\.spatial\.expansion\.projection\.", ".CASFusion.depatch.projection.0."),
+    # Their first frequency block filters the second image.
+    (r"\.frequency1\.", ".AFFusion2."),
+    (r"\.frequency2\.", ".AFFusion1."),
+    (r"(AFFusion\d)\.mixing\.", r"\1.conv_layer."),
+    (r"(AFFusion\d)\.attention\.", r"\1.conv_layer1."),
+    (r"(AFFusion\d)\.norm\.", r"\1.bn."),
+    (r"\.mixture\.slots$", ".SFEFusion.slot_embeds"),
+    (r"\.mixture\.token_norm\.gain$", ".SFEFusion.norm.gamma"),
+    (r"\.mixture\.slot_norm\.gain$", ".SFEFusion.slot_norm.gamma"),
+    (r"\.mixture\.experts\.(\d+)\.0\.", r".SFEFusion.experts.experts.\1.0."),
+    (r"\.mixture\.experts\.(\d+)\.2\.", r".SFEFusion.experts.experts.\1.3."),
+)
+"""From our names to theirs."""
 
 
 def from_author_state(
@@ -91,11 +76,8 @@ def from_author_state(
     unexpected or of another shape.
     """
     architecture = _architecture(state, tuple(widths), patch, dim, heads)
-    expected = stored_shapes(empty_network(architecture))
-    own_keys = {author_key(key): key for key in expected}
     live = {key: tensor for key, tensor in state.items() if not _is_dead(key)}
-    refuse_misfits({author: expected[own] for author, own in own_keys.items()}, live)
-    return network_from_state({own_keys[key]: value for key, value in live.items()}, architecture)
+    return filled_renamed(empty_network(architecture), live, RULES)
 
 
 def import_checkpoint(
@@ -131,12 +113,3 @@ def _architecture(
         decoder_hidden=tuple(_shape(state, f"{block}.conv1.weight")[0] for block in decoder),
         decoder_outputs=tuple(_shape(state, f"{block}.conv2.weight")[0] for block in decoder),
     )
-
-
-def _shape(state: Mapping[str, Tensor], key: str) -> torch.Size:
-    if key not in state:
-        raise WeightsError(
-            "This is no complete checkpoint of ASFE-Fusion's authors: "
-            f"missing keys: {key} (and maybe more)."
-        )
-    return state[key].shape

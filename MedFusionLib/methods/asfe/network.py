@@ -18,6 +18,7 @@ from MedFusionLib.methods.asfe.frequency_fusion import AdaptiveFrequencyFilter
 from MedFusionLib.methods.asfe.outputs import OUTPUTS
 from MedFusionLib.methods.asfe.precision import at_least_single
 from MedFusionLib.methods.asfe.spatial_fusion import CrossAttentionSpatialFusion
+from MedFusionLib.methods.blocks.sizes import refuse_other_sizes
 
 
 class FusionModule(nn.Module):
@@ -75,7 +76,7 @@ class ASFEFusion(nn.Module):
 
     def uncut(self, image1: Tensor, image2: Tensor) -> Tensor:
         """The fused image before it is cut to the range of values that can be shown."""
-        self._check_size(image1)
+        refuse_other_sizes("ASFE-Fusion", image1, self.architecture.stride)
         fold = self.architecture.fold
         # One image after the other, not one batch: batch normalisation sees each on its own.
         encoded = [self.encoder(F.pixel_unshuffle(image, fold)) for image in (image1, image2)]
@@ -88,12 +89,3 @@ class ASFEFusion(nn.Module):
         with torch.autocast(decoded.device.type, enabled=False):
             gains = self.projection(at_least_single(decoded))
             return self.output.uncut(gains, at_least_single(image1), at_least_single(image2))
-
-    def _check_size(self, image: Tensor) -> None:
-        height, width = image.shape[-2:]
-        stride = self.architecture.stride
-        if height % stride or width % stride:
-            raise ValueError(
-                f"ASFE-Fusion needs height and width in multiples of {stride} pixels, "
-                f"not {height}×{width}. Pad the image first."
-            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -11,7 +12,9 @@ from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods.cddfuse.architecture import Architecture
 from MedFusionLib.methods.cddfuse.network import CDDFuse
 from MedFusionLib.methods.cddfuse.weight_file import save_network
-from MedFusionLib.methods.checkpoints import Rules, load_renamed, read_containers
+from MedFusionLib.methods.checkpoints import Rules, load_renamed, read_containers, shape_in
+
+_shape = partial(shape_in, network="CDDFuse")
 
 PARTS = {
     "encoder": "DIDF_Encoder",
@@ -142,11 +145,3 @@ def _architecture(state: Mapping[str, Tensor], skip: str) -> Architecture:
 def _count(state: Mapping[str, Tensor], prefix: str) -> int:
     """How many numbered parts begin with ``prefix``."""
     return len({key.removeprefix(prefix).split(".")[0] for key in state if key.startswith(prefix)})
-
-
-def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
-    if key not in state:
-        raise WeightsError(
-            f"This is no complete checkpoint of CDDFuse's authors: it lacks {key} (and maybe more)."
-        )
-    return tuple(state[key].shape)

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from MedFusionLib.methods.cddfuse.architecture import from_config
-from MedFusionLib.methods.cddfuse.network import CDDFuse
 from MedFusionLib.methods.cddfuse.weight_file import METHOD, load_network, network_from_state
+from MedFusionLib.methods.trained import TrainedMethod
 from MedFusionLib.weights import load_weights
 
 
-class CDDFuseMethod:
-    """Fuse slices with a trained network; H and W must be multiples of ``stride``."""
+class CDDFuseMethod(TrainedMethod):
+    """CDDFuse with one set of weights."""
 
     name = METHOD
-
-    def __init__(self, network: CDDFuse, weights_sha256: str, device: torch.device) -> None:
-        # Neighbouring channels in memory: norms and 1×1 convolutions read them together.
-        network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self._network = network.eval().requires_grad_(False)
-        self.stride = network.architecture.stride
-        self.weights_sha256 = weights_sha256
-
-    @torch.inference_mode()
-    def fuse(
-        self, reference: Tensor, other: Tensor, slice_indices: Sequence[int] | None = None
-    ) -> Tensor:
-        """Fuse two batches (N, 1, H, W) in [0, 1]; black where both sources are black.
-
-        The authors stretch each result to its own minimum and maximum, which makes neighbouring
-        slices flicker; here it stays as the network gives it, between 0 and 1.
-        """
-        return shown(self._network(reference, other).float(), reference, other)
-
-
-def shown(fused: Tensor, reference: Tensor, other: Tensor) -> Tensor:
-    """A fused slice as it is shown: black where both sources are black, which no sigmoid is."""
-    return fused * (torch.maximum(reference, other) > 0)
 
 
 def create(device: torch.device, weights: str | Path | None = None) -> CDDFuseMethod:

@@ -18,6 +18,7 @@ from MedFusionLib.methods.blocks.restormer import (
     global_feature_block,
     restormer_block,
 )
+from MedFusionLib.methods.blocks.sizes import refuse_sizes_below_two_strides
 from MedFusionLib.methods.cddfuse.architecture import Architecture
 
 
@@ -116,7 +117,7 @@ class CDDFuse(nn.Module):
         self.decoder = Decoder(architecture)
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
-        self._check_size(reference)
+        refuse_sizes_below_two_strides("CDDFuse", reference, self.architecture.stride)
         features = self.encoder(reference), self.encoder(other)
         return self.decoder(self.fusion(*features), self.skip(reference, other))
 
@@ -131,15 +132,6 @@ class CDDFuse(nn.Module):
         if self.architecture.skip == "none":
             return None
         return reference if self.architecture.skip == "reference" else reference + other
-
-    def _check_size(self, image: Tensor) -> None:
-        height, width = image.shape[-2:]
-        stride = self.architecture.stride
-        if height % stride or width % stride or min(height, width) < 2 * stride:
-            raise ValueError(
-                f"CDDFuse needs height and width in multiples of {stride} and of at least "
-                f"{2 * stride} pixels, not {height}×{width}. Pad the image first."
-            )
 
 
 def _base_extractor(architecture: Architecture, heads: int) -> ChannelTransformer:

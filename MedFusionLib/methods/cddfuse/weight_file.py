@@ -9,7 +9,7 @@ from torch import Tensor
 
 from MedFusionLib.methods.cddfuse.architecture import Architecture, from_config
 from MedFusionLib.methods.cddfuse.network import CDDFuse
-from MedFusionLib.methods.checkpoints import load_renamed
+from MedFusionLib.methods.checkpoints import filled
 from MedFusionLib.weights.files import read_weight_file, write_weight_file
 
 METHOD = "cddfuse"
@@ -20,9 +20,7 @@ def network_from_state(state: Mapping[str, Tensor], architecture: Architecture) 
 
     Raises ``WeightsError`` naming what is missing, unexpected or of another shape.
     """
-    network = CDDFuse(architecture)
-    load_renamed(network, state, ())
-    return network.eval()
+    return filled(CDDFuse(architecture), state)
 
 
 def save_network(network: CDDFuse, path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from torch import Tensor
@@ -15,9 +15,9 @@ from MedFusionLib.methods.emma.network import UFuser
 from MedFusionLib.methods.emma.weight_file import save_network
 
 
-def _level(name: str) -> str:
+def _level(name: str) -> Callable[[re.Match[str]], str]:
     """A pattern's replacement that counts levels from 1."""
-    return lambda match: f"{name}{int(match[1]) + 1}."  # type: ignore[return-value]
+    return lambda match: f"{name}{int(match[1]) + 1}."
 
 
 RULES: Rules = (

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from MedFusionLib.methods.blocks.restormer import global_feature_block
+from MedFusionLib.methods.blocks.sizes import refuse_sizes_below_two_strides
 from MedFusionLib.methods.emma.architecture import Architecture
 from MedFusionLib.methods.emma.outputs import build_output
 
@@ -117,7 +118,7 @@ class UFuser(nn.Module):
 
     def uncut(self, reference: Tensor, other: Tensor) -> Tensor:
         """The fused slices before they are cut to the range that can be shown."""
-        self._check_size(reference)
+        refuse_sizes_below_two_strides("EMMA", reference, self.architecture.stride)
         fused = self.fused_maps(reference, other)
         maps = self.decoders[-1](fused[-1])
         for level in reversed(range(len(fused) - 1)):
@@ -137,12 +138,3 @@ class UFuser(nn.Module):
             fusion(torch.cat(pair, dim=1))
             for fusion, *pair in zip(self.fusions, of_other, of_reference, strict=True)
         ]
-
-    def _check_size(self, image: Tensor) -> None:
-        height, width = image.shape[-2:]
-        stride = self.architecture.stride
-        if height % stride or width % stride or min(height, width) < 2 * stride:
-            raise ValueError(
-                f"EMMA needs height and width in multiples of {stride} and of at least "
-                f"{2 * stride} pixels, not {height}×{width}. Pad the image first."
-            )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from MedFusionLib.methods.checkpoints import load_renamed
+from MedFusionLib.methods.checkpoints import filled
 from MedFusionLib.methods.emma.architecture import Architecture, from_config
 from MedFusionLib.methods.emma.network import UFuser
 from MedFusionLib.weights.files import read_weight_file, write_weight_file
@@ -20,9 +20,7 @@ def network_from_state(state: Mapping[str, Tensor], architecture: Architecture) 
 
     Raises ``WeightsError`` naming what is missing, unexpected or of another shape.
     """
-    network = UFuser(architecture)
-    load_renamed(network, state, ())
-    return network.eval()
+    return filled(UFuser(architecture), state)
 
 
 def save_network(network: UFuser, path: Path) -> None:
