@@ -9,7 +9,8 @@ SHARED ?= ../shared
 PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadscope
 # What must not depend on the processor, run as on two weaker ones.
 NUMERIC_TESTS := Testing/Parity Testing/Unit/test_methods.py Testing/Unit/test_metrics.py \
-	Testing/Unit/test_asfe_method.py Testing/Unit/test_dmfnet.py Testing/Unit/test_live.py
+	Testing/Unit/test_asfe_method.py Testing/Unit/test_dmfnet.py Testing/Unit/test_live.py \
+	Testing/Unit/test_trained_methods.py
 
 .PHONY: demo test test-weaker wheel lint results cmake-lists clean
 

@@ -6,20 +6,16 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from torch.nn import functional as F
+from training_pairs import write_noise_pairs
 from typer.testing import CliRunner
 
 from MedFusionLib.commands.train import app as train_app
-from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.errors import InputError, WeightsError
 from MedFusionLib.methods import method_card
-from MedFusionLib.methods.cddfuse import PRESETS, Architecture, CDDFuse, create
+from MedFusionLib.methods.cddfuse import PRESETS, Architecture, CDDFuse
 from MedFusionLib.methods.cddfuse.architecture import from_config
-from MedFusionLib.methods.cddfuse.method import CDDFuseMethod
 from MedFusionLib.methods.cddfuse.weight_file import load_network, save_network
 from MedFusionLib.training.cddfuse_losses import edge_strength, grid
 from MedFusionLib.training.cddfuse_run import first_phase_epochs, train_cddfuse
@@ -27,54 +23,6 @@ from MedFusionLib.training.settings import CDDFuseSettings, Hardware
 
 CPU = torch.device("cpu")
 ON_CPU = Hardware(accelerator="cpu", devices="1")
-
-
-@pytest.fixture(scope="module")
-def shipped() -> CDDFuseMethod:
-    return create(CPU)
-
-
-def slices(count: int, height: int = 70, width: int = 53) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(count)
-    reference, other = torch.rand(2, count, 1, height, width, generator=generator)
-    reference[..., :16] = other[..., :16] = 0
-    return reference, other
-
-
-def test_a_slice_of_any_size_gives_the_same_result_alone_and_in_a_batch(
-    shipped: CDDFuseMethod,
-) -> None:
-    reference, other = slices(3)
-    together = fuse_slices(shipped, reference, other)
-    assert together.shape == reference.shape
-    for index in range(3):
-        alone = fuse_slices(shipped, reference[index : index + 1], other[index : index + 1])
-        assert torch.allclose(alone, together[index : index + 1], atol=1e-5)
-
-
-def test_empty_space_stays_exactly_black(shipped: CDDFuseMethod) -> None:
-    fused = fuse_slices(shipped, *slices(1))
-    assert fused[..., :16].abs().max() == 0
-    assert fused.min() >= 0 and fused.max() <= 1
-
-
-def test_size_that_is_no_multiple_of_the_stride_is_refused_with_the_number(
-    shipped: CDDFuseMethod,
-) -> None:
-    image = torch.rand(1, 1, 64, 63)
-    with pytest.raises(ValueError, match=r"multiples of 2 .* not 64×63"):
-        shipped.fuse(image, image)
-
-
-@pytest.mark.parametrize("precision", method_card("cddfuse").reduced_precisions)
-def test_an_offered_precision_changes_the_fused_slice_by_less_than_five_thousandths(
-    shipped: CDDFuseMethod, precision: str
-) -> None:
-    reference, other = F.avg_pool2d(torch.cat(slices(1, 64, 64)), 2).chunk(2)
-    exact = shipped.fuse(reference, other)
-    with torch.autocast("cpu", getattr(torch, precision)):
-        rounded = shipped.fuse(reference, other)
-    assert (rounded - exact).abs().max() <= 5e-3
 
 
 def test_its_card_tells_its_size() -> None:
@@ -146,18 +94,8 @@ def test_the_grid_term_sees_a_pattern_of_single_pixels_and_no_slope() -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two training pairs and a dev pair of noise, as files and a manifest."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    lines = ["pair_id,set,patient,split,mri,other"]
-    for number, split in enumerate(("train", "train", "dev")):
-        for kind in ("mri", "other"):
-            image = generator.integers(0, 256, (64, 64), dtype=np.uint8)
-            Image.fromarray(image).save(folder / f"{kind}{number}.png")
-        lines.append(f"{number},CT-MRI,{number},{split},mri{number}.png,other{number}.png")
-    (folder / "manifest.csv").write_text("\n".join(lines))
-    return folder
+    """Two training pairs and a dev pair."""
+    return write_noise_pairs(tmp_path / "data", [("CT-MRI", "train")] * 2 + [("CT-MRI", "dev")])
 
 
 SETTINGS = {"epochs": 2, "steps": 2, "batch_size": 2, "crop": 48, "seed": 7, "first_phase": 0.5}

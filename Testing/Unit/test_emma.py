@@ -6,18 +6,16 @@ import dataclasses
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from noise_slices import slices
 from torch import Tensor
-from torch.nn import functional as F
+from training_pairs import write_noise_pairs
 
-from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.errors import InputError, WeightsError
 from MedFusionLib.methods import method_card
 from MedFusionLib.methods.asfe.weight_file import load_network as load_asfe
-from MedFusionLib.methods.emma import PRESETS, Architecture, UFuser, create
+from MedFusionLib.methods.emma import PRESETS, Architecture, UFuser
 from MedFusionLib.methods.emma.architecture import from_config
 from MedFusionLib.methods.emma.method import EMMA
 from MedFusionLib.methods.emma.weight_file import load_network, save_network
@@ -39,56 +37,6 @@ from MedFusionLib.training.settings import (
 
 CPU = torch.device("cpu")
 ON_CPU = Hardware(accelerator="cpu", devices="1")
-
-
-@pytest.fixture(scope="module")
-def shipped() -> EMMA:
-    return create(CPU)
-
-
-def slices(count: int, height: int = 70, width: int = 53) -> tuple[Tensor, Tensor]:
-    generator = torch.Generator().manual_seed(count)
-    reference, other = torch.rand(2, count, 1, height, width, generator=generator)
-    reference[..., :16] = other[..., :16] = 0
-    return reference, other
-
-
-def test_a_slice_of_any_size_gives_the_same_result_alone_and_in_a_batch(shipped: EMMA) -> None:
-    reference, other = slices(3)
-    together = fuse_slices(shipped, reference, other)
-    assert together.shape == reference.shape
-    for index in range(3):
-        alone = fuse_slices(shipped, reference[index : index + 1], other[index : index + 1])
-        assert torch.allclose(alone, together[index : index + 1], atol=1e-5)
-
-
-@pytest.mark.parametrize("side", [1, 7, 17])
-def test_tiny_planes_are_fused(shipped: EMMA, side: int) -> None:
-    image = torch.rand(1, 1, side, side)
-    assert fuse_slices(shipped, image, image).shape == image.shape
-
-
-def test_empty_space_stays_exactly_black(shipped: EMMA) -> None:
-    fused = fuse_slices(shipped, *slices(1))
-    assert fused[..., :16].abs().max() == 0
-    assert fused.min() >= 0 and fused.max() <= 1
-
-
-def test_size_that_is_no_multiple_of_the_stride_is_refused_with_the_number(shipped: EMMA) -> None:
-    image = torch.rand(1, 1, 64, 63)
-    with pytest.raises(ValueError, match=r"multiples of 16 .* not 64×63"):
-        shipped.fuse(image, image)
-
-
-@pytest.mark.parametrize("precision", method_card("emma").reduced_precisions)
-def test_an_offered_precision_changes_the_fused_slice_by_less_than_five_thousandths(
-    shipped: EMMA, precision: str
-) -> None:
-    reference, other = F.avg_pool2d(torch.cat(slices(2, 128, 128)), 2).chunk(2)
-    exact = shipped.fuse(reference, other)
-    with torch.autocast("cpu", getattr(torch, precision)):
-        rounded = shipped.fuse(reference, other)
-    assert (rounded - exact).abs().max() <= 5e-3
 
 
 def test_its_card_tells_its_size_and_the_paper_preset_has_the_published_one() -> None:
@@ -183,18 +131,8 @@ def test_only_the_published_loss_counts_the_corners_that_a_turn_opens() -> None:
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    """Two training pairs and a dev pair of noise, as files and a manifest."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    lines = ["pair_id,set,patient,split,mri,other"]
-    for number, split in enumerate(("train", "train", "dev")):
-        for kind in ("mri", "other"):
-            image = generator.integers(0, 256, (64, 64), dtype=np.uint8)
-            Image.fromarray(image).save(folder / f"{kind}{number}.png")
-        lines.append(f"{number},CT-MRI,{number},{split},mri{number}.png,other{number}.png")
-    (folder / "manifest.csv").write_text("\n".join(lines))
-    return folder
+    """Two training pairs and a dev pair."""
+    return write_noise_pairs(tmp_path / "data", [("CT-MRI", "train")] * 2 + [("CT-MRI", "dev")])
 
 
 @pytest.fixture

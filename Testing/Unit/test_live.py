@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from noise_slices import slices
 from torch.utils.flop_counter import FlopCounterMode
 
-from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods import method_card
 from MedFusionLib.methods.live import LiveFusion, create
@@ -17,18 +17,6 @@ from MedFusionLib.methods.weighted_bands import FoldedBands
 from MedFusionLib.training.live_module import fresh_network
 
 CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def shipped() -> Live:
-    return create(CPU)
-
-
-def slices(count: int, height: int = 70, width: int = 53) -> tuple[torch.Tensor, torch.Tensor]:
-    generator = torch.Generator().manual_seed(count)
-    reference, other = torch.rand(2, count, 1, height, width, generator=generator)
-    reference[..., :16] = other[..., :16] = 0
-    return reference, other
 
 
 def test_it_is_as_small_as_promised() -> None:
@@ -43,21 +31,6 @@ def test_it_is_as_small_as_promised() -> None:
 def test_its_card_tells_its_size() -> None:
     counted = sum(parameter.numel() for parameter in LiveFusion().parameters())
     assert method_card("live").parameters == counted
-
-
-def test_a_slice_of_any_size_gives_the_same_result_alone_and_in_a_batch(shipped: Live) -> None:
-    reference, other = slices(3)
-    together = fuse_slices(shipped, reference, other)
-    assert together.shape == reference.shape
-    for index in range(3):
-        alone = fuse_slices(shipped, reference[index : index + 1], other[index : index + 1])
-        assert torch.allclose(alone, together[index : index + 1], atol=1e-5)
-
-
-def test_empty_space_stays_exactly_black(shipped: Live) -> None:
-    fused = fuse_slices(shipped, *slices(1))
-    assert fused[..., :16].abs().max() == 0
-    assert fused.min() >= 0 and fused.max() <= 1
 
 
 def test_an_untrained_network_weighs_every_place_alike() -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file
 from skimage.metrics import structural_similarity as skimage_ssim
+from training_pairs import write_noise_pairs
 from typer.testing import CliRunner
 
 from MedFusionLib.commands.train import app as train_app
@@ -39,19 +40,9 @@ STILL = Augmentation(
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
     """Two sets with one patient per split, as files and a manifest."""
-    folder = tmp_path / "data"
-    folder.mkdir()
-    generator = np.random.default_rng(0)
-    lines = ["pair_id,set,patient,split,mri,other"]
-    for number in range(6):
-        split = "dev" if number >= 4 else "train"
-        name = ("CT-MRI", "PET-MRI")[number % 2]
-        for kind in ("mri", "other"):
-            image = generator.integers(0, 256, (64, 64), dtype=np.uint8)
-            Image.fromarray(image).save(folder / f"{kind}{number}.png")
-        lines.append(f"{number},{name},{name}-{split},{split},mri{number}.png,other{number}.png")
-    (folder / "manifest.csv").write_text("\n".join(lines))
-    return folder
+    splits = ("train",) * 4 + ("dev",) * 2
+    names = ("CT-MRI", "PET-MRI") * 3
+    return write_noise_pairs(tmp_path / "data", list(zip(names, splits, strict=True)))
 
 
 def test_splits_hold_the_manifests_pairs_and_share_none(data: Path) -> None:
