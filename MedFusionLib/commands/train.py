@@ -11,6 +11,7 @@ from MedFusionLib.training.settings import (
     CDDFuseSettings,
     EMMASettings,
     FusionSettings,
+    HiNetSettings,
     LiveSettings,
     SensingSettings,
     StageSettings,
@@ -43,6 +44,7 @@ app.command("dmfnet-stage1")(
 app.command("dmfnet-stage2")(
     training_command(
         FusionSettings,
+    HiNetSettings,
         "MedFusionLib.training.dmfnet_run",
         "train_fusion",
         "DM-FNet, stage II: train the fusion head on the frozen UNet of stage I.",
@@ -88,5 +90,13 @@ app.command("adafuse")(
         "MedFusionLib.training.asfe_run",
         "train_adafuse",
         "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)
+app.command("hinet")(
+    training_command(
+        HiNetSettings,
+        "MedFusionLib.training.hinet_run",
+        "train_hinet",
+        "Hi-Net: T2 from T1 and PD, on sequences modelled from one head's maps of tissue.",
     )
 )

@@ -42,6 +42,10 @@ class Augmentation:
             self._intensity(_sample(other, error @ placement, self.crop)),
         )
 
+    def moved(self, maps: Tensor) -> Tensor:
+        """Maps (N, C, H, W), all of an image alike, cut out at random: (N, C, crop, crop)."""
+        return _sample(maps, self._placement(maps), self.crop)
+
     def _placement(self, images: Tensor) -> Tensor:
         """Crop centre, flips, and for some pairs rotation and scale: (N, 3, 3), in pixels."""
         count, device = len(images), images.device
@@ -95,7 +99,7 @@ def rotation_matrix(degrees: Tensor) -> Tensor:
 
 
 def _sample(images: Tensor, matrix: Tensor, crop: int) -> Tensor:
-    """Images (N, 1, H, W) at the pixels of a crop, moved by ``matrix`` about the image centre."""
+    """Images (N, C, H, W) at the pixels of a crop, moved by ``matrix`` about the image centre."""
     height, width = images.shape[-2:]
     # grid_sample counts from -1 to 1 across the whole image; the crop spans a part of it.
     size = torch.tensor([width, height], device=images.device, dtype=images.dtype)

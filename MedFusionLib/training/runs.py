@@ -19,11 +19,12 @@ from lightning.pytorch.callbacks import (
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import write_text
 from MedFusionLib.training.data import read_pairs, training_loader, validation_loader
-from MedFusionLib.training.settings import Hardware, RunSettings
+from MedFusionLib.training.settings import CommonSettings, Hardware, RunSettings
 
 WEIGHTS_NAME = "weights.safetensors"
 
@@ -43,7 +44,7 @@ def chosen(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     return known[name]
 
 
-def begin(settings: RunSettings, folder: Path, resume: bool) -> None:
+def begin(settings: CommonSettings, folder: Path, resume: bool) -> None:
     """Seed everything.
 
     Raises ``InputError`` for a folder that holds a run, unless ``resume`` is set, and for one
@@ -67,22 +68,40 @@ def fit(
     resume: bool,
     goal: Goal,
 ) -> dict[str, Tensor]:
-    """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs.
+    """As :func:`fit_on`, on the ``train`` pairs, with the ``dev`` pairs to choose the epoch."""
+    data = Path(settings.data)
+    dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
+    pairs = read_pairs(data, "train", settings.sets)
+    loaders = (
+        training_loader(pairs, settings.batch_size, settings.steps, settings.seed),
+        validation_loader(dev, settings.batch_size),
+    )
+    return fit_on(loaders, module, settings, folder, hardware, resume, goal)
+
+
+def fit_on(
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+    module: lightning.LightningModule,
+    settings: CommonSettings,
+    folder: Path,
+    hardware: Hardware,
+    resume: bool,
+    goal: Goal,
+) -> dict[str, Tensor]:
+    """Train on the first loader; the state dict of the epoch that is best on the second.
 
     The folder is made and ``settings.json`` written once the data are read. The weights are the
     moving average, which also validation and checkpoints use.
     """
-    data = Path(settings.data)
-    dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
-    pairs = read_pairs(data, "train", settings.sets)
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "settings.json", json.dumps(asdict(settings), indent=2))
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=goal.score, mode=goal.best)
-    trainer = _trainer(settings, folder, hardware, best, goal)
+    # A module that makes its own steps also cuts its own gradients.
+    clip = 1.0 if module.automatic_optimization else None
+    trainer = _trainer(settings, folder, hardware, best, goal, clip)
     trainer.fit(
         module,
-        training_loader(pairs, settings.batch_size, settings.steps, settings.seed),
-        validation_loader(dev, settings.batch_size),
+        *loaders,
         ckpt_path=last_checkpoint(folder) if resume else None,
         # A checkpoint is read as tensors and plain values: it cannot run code.
         weights_only=True,
@@ -103,7 +122,12 @@ def part_of_state(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 
 
 def _trainer(
-    settings: RunSettings, folder: Path, hardware: Hardware, best: ModelCheckpoint, goal: Goal
+    settings: CommonSettings,
+    folder: Path,
+    hardware: Hardware,
+    best: ModelCheckpoint,
+    goal: Goal,
+    clip: float | None,
 ) -> lightning.Trainer:
     # A checkpoint that watches a score is renewed only when that rises: a resumed run would lose
     # epochs. So the last one is kept by a callback of its own.
@@ -119,7 +143,7 @@ def _trainer(
             WeightAveraging(multi_avg_fn=get_ema_multi_avg_fn(settings.averaging)),
             LearningRateMonitor("epoch"),
         ],
-        gradient_clip_val=1.0,
+        gradient_clip_val=clip,
         log_every_n_steps=20,
         num_sanity_val_steps=0,
     )

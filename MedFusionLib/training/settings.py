@@ -22,11 +22,9 @@ LEGIBILITY = "Weight of what a reader must see (lesions, bone) beside the fusion
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunSettings:
-    """What a run is made of; all of it is written to ``settings.json`` in the run's folder."""
+class CommonSettings:
+    """What every run is made of; all of it is written to ``settings.json`` in the run's folder."""
 
-    data: str = setting(MISSING, "Folder with manifest.csv and the slice pairs.")
-    sets: tuple[str, ...] = setting((), "Use this set only; may be repeated.", "--set")
     seed: int = setting(0, "Seed of weights, order, augmentation and noise.")
     epochs: int = setting(40, "The dev score is taken after each epoch.", least=1)
     steps: int = setting(100, "Optimiser steps per epoch.", least=1)
@@ -35,6 +33,14 @@ class RunSettings:
     learning_rate: float = setting(1e-3, "The highest learning rate of the run.")
     averaging: float = setting(0.995, "Decay per step of the weights' moving average.")
     patience: int = setting(15, "Epochs without a better dev score before the run stops.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunSettings(CommonSettings):
+    """Additionally for a run on the slice pairs of ``training.data``."""
+
+    data: str = setting(MISSING, "Folder with manifest.csv and the slice pairs.")
+    sets: tuple[str, ...] = setting((), "Use this set only; may be repeated.", "--set")
     every_nth_dev_pair: int = setting(1, "Validate on every n-th dev pair.", "--dev-every", 1)
 
 
@@ -132,3 +138,15 @@ class EMMASettings(PresetSettings):
         "equivariant, paper (the same, and the corners count that turns leave black), or legible.",
     )
     legibility: float = setting(0.05, "With --loss legible: " + LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HiNetSettings(CommonSettings):
+    """Additionally for Hi-Net: the head from whose tissues the sequences are modelled."""
+
+    data: str = setting(MISSING, "Folder with the three volumes of one head, on one grid.")
+    t1: str = setting("nilearn_icbm152_2009_t1.nii.gz", "T1 without the skull.")
+    grey: str = setting("nilearn_icbm152_2009_gm.nii.gz", "Share of grey matter, 0 to 255.")
+    white: str = setting("nilearn_icbm152_2009_wm.nii.gz", "Share of white matter, 0 to 255.")
+    preset: str = setting("compact", "Width of the network: compact or paper.")
+    rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")

@@ -1,0 +1,47 @@
+"""One training run of Hi-Net, from its settings to the final weight file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from MedFusionLib.methods.checkpoints import stored_shapes
+from MedFusionLib.methods.hinet.architecture import PRESETS, Architecture
+from MedFusionLib.methods.hinet.network import HiNet
+from MedFusionLib.methods.hinet.weight_file import network_from_state, save_network
+from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.hinet_contrasts import ContrastModel
+from MedFusionLib.training.hinet_data import loaders, read_head
+from MedFusionLib.training.hinet_module import HiNetTraining
+from MedFusionLib.training.rates import RATES
+from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit_on, part_of_state
+from MedFusionLib.training.settings import Hardware, HiNetSettings
+
+
+def train_hinet(
+    settings: HiNetSettings, folder: Path, hardware: Hardware, resume: bool = False
+) -> Path:
+    """Train T1 and PD to T2, and write ``weights.safetensors`` of the best epoch into ``folder``.
+
+    ``resume`` goes on from the folder's last checkpoint. Raises ``InputError`` for an unknown
+    preset or learning rate curve, for missing volumes, and for a folder that holds a run unless
+    ``resume`` is set.
+    """
+    width = chosen("preset", settings.preset, PRESETS).width
+    architecture = Architecture(width, ("T1", "PD"), "T2", expects_error=True)
+    chosen("learning rate curve", settings.rate, RATES)
+    begin(settings, folder, resume)
+    head = read_head(Path(settings.data), settings.t1, settings.grey, settings.white)
+    module = HiNetTraining(
+        HiNet(architecture),
+        ContrastModel(),
+        Augmentation(crop=settings.crop, warped_share=1.0),
+        settings.learning_rate,
+        settings.rate,
+        settings.epochs * settings.steps,
+    )
+    data = loaders(head.slices(), settings.batch_size, settings.steps, settings.seed)
+    state = fit_on(data, module, settings, folder, hardware, resume, Goal("dev/error", "min"))
+    trained = part_of_state(state, "network.")
+    kept = {key: trained[key] for key in stored_shapes(module.network)}
+    save_network(network_from_state(kept, architecture), folder / WEIGHTS_NAME)
+    return folder / WEIGHTS_NAME
