@@ -22,6 +22,7 @@ from MedFusionLib.commands import (
     misalignment,
     registration_study,
     stream,
+    synthesise,
     train,
 )
 from MedFusionLib.computing.device import let_threads_wait
@@ -49,6 +50,7 @@ app.command("benchmark")(benchmark.benchmark_command)
 app.command("misalignment")(misalignment.misalignment_command)
 app.command("registration-study")(registration_study.registration_study_command)
 app.command("stream")(stream.stream_command)
+app.command("synthesise")(synthesise.synthesise_command)
 app.add_typer(train.app, name="train")
 app.add_typer(import_weights.app, name="import-weights")
 

@@ -106,6 +106,25 @@ def import_adafuse(
     print(f"Wrote {output}. Use it with: --option weights={output}")
 
 
+@app.command("hinet")
+def import_hinet(
+    checkpoint: Path = typer.Argument(..., help="The authors' file of the generator."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+    inputs: str = typer.Option(..., help="The two sequences it takes, in order, such as T1,T2."),
+    target: str = typer.Option(..., help="The sequence it makes: T1, T1c, T2, PD or FLAIR."),
+) -> None:
+    """Import a checkpoint of Hi-Net's generator; the width follows from the file."""
+    from MedFusionLib.methods.hinet.author_weights import import_checkpoint
+
+    first, comma, second = inputs.partition(",")
+    if not comma or "," in second:
+        raise InputError(f"'{inputs}' is not two sequences. Write them like T1,T2.")
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output, (first.strip(), second.strip()), target)
+    print(f"Wrote {output}. Use it with: medfusion synthesise --weights {output}")
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))

@@ -44,7 +44,6 @@ app.command("dmfnet-stage1")(
 app.command("dmfnet-stage2")(
     training_command(
         FusionSettings,
-    HiNetSettings,
         "MedFusionLib.training.dmfnet_run",
         "train_fusion",
         "DM-FNet, stage II: train the fusion head on the frozen UNet of stage I.",

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.volumes.synthetic import METADATA, WORD
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -142,9 +143,9 @@ def new_series(sources: Sources, report: Mapping[str, Any], number: int, name: s
     from pydicom.uid import generate_uid
 
     dataset = deepcopy(sources.identity)
-    for name in ("Series", "Content", "InstanceCreation"):
-        setattr(dataset, f"{name}Date", sources.made.strftime("%Y%m%d"))
-        setattr(dataset, f"{name}Time", sources.made.strftime("%H%M%S"))
+    for moment in ("Series", "Content", "InstanceCreation"):
+        setattr(dataset, f"{moment}Date", sources.made.strftime("%Y%m%d"))
+        setattr(dataset, f"{moment}Time", sources.made.strftime("%H%M%S"))
     dataset.SeriesInstanceUID = generate_uid(prefix=None)
     dataset.SeriesNumber = number + sources.made.minute
     dataset.SeriesDescription = _series_description(report, name)
@@ -155,7 +156,9 @@ def new_series(sources: Sources, report: Mapping[str, Any], number: int, name: s
 
 
 def _series_description(report: Mapping[str, Any], addition: str) -> str:
-    """Method and modalities; at most 64 characters."""
+    """Method and modalities, or that the images are synthetic; at most 64 characters."""
+    if METADATA in report:
+        return f"{WORD} {report[METADATA]}{addition}"[:64]
     modalities = " + ".join(report[role]["modality"] for role in ("reference", "other"))
     return f"MedFusion {report['method']}: {modalities}{addition}"[:64]
 

@@ -29,6 +29,7 @@ from MedFusionLib.volumes.dicom_derived import (
     read_sources,
 )
 from MedFusionLib.volumes.dicom_grid import refuse_elsewhere, right_handed
+from MedFusionLib.volumes.synthetic import METADATA, WORD
 from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -151,15 +152,20 @@ def derivation_description(report: Mapping[str, Any]) -> str:
     weights = report.get("weights_sha256")
     alignment = (report.get("transform") or {}).get("kind", "unknown")
     sentences = [
-        f"Fused from {report['reference']['modality']} and {report['other']['modality']} images "
-        f"slice by slice ({report.get('plane', 'axial')}) by MedFusion {report.get('version')}, "
-        f"method {report['method']}",
+        f"{_how(report)} slice by slice ({report.get('plane', 'axial')}) by MedFusion "
+        f"{report.get('version')}, method {report['method']}",
         f"Weights SHA-256 {weights}" if weights else "Method without trained weights",
         f"Alignment: {alignment}",
         "Values are display intensities, neither Hounsfield units nor uptake",
         RESEARCH_ONLY,
     ]
     return (". ".join(sentences) + ".")[:1024]
+
+
+def _how(report: Mapping[str, Any]) -> str:
+    if METADATA in report:
+        return f"{WORD} images, not acquired and nothing measured: {report[METADATA]}, made up"
+    return f"Fused from {report['reference']['modality']} and {report['other']['modality']} images"
 
 
 def _set_plane(dataset: Dataset, volume: Volume) -> None:

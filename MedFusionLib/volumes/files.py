@@ -19,6 +19,7 @@ from MedFusionLib.volumes.hushed import hushed
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.nifti import HEADER_BYTES, is_nifti, read_nifti
 from MedFusionLib.volumes.nifti_geometry import refuse_unknown_form
+from MedFusionLib.volumes.synthetic import METADATA, from_header, header_note
 from MedFusionLib.volumes.volume import Volume, from_image, same_grid, to_image
 
 NIFTI_SUFFIXES = (".nii.gz", ".nii")
@@ -105,7 +106,7 @@ def _read_with_itk(path: Path, reader_name: str) -> Volume:
             "it again."
         ) from error
     _refuse_label_map(metadata, path)
-    return from_image(image, metadata={"source": str(path)})
+    return from_image(image, metadata={"source": str(path), **from_header(metadata)})
 
 
 def _refuse_label_map(metadata: Mapping[str, Any], path: Path) -> None:
@@ -196,7 +197,10 @@ def _write_file(volume: Volume, partial: Path, place: Path) -> None:
 
             return write_mgz(volume, partial)
         with hushed():
-            SimpleITK.WriteImage(to_image(volume), str(partial), useCompression=True)
+            image = to_image(volume)
+            for key, text in header_note(volume.metadata.get(METADATA, "")).items():
+                image.SetMetaData(key, text)
+            SimpleITK.WriteImage(image, str(partial), useCompression=True)
     except (RuntimeError, TypeError, OSError) as error:
         raise InputError(
             f"'{place.name}' could not be written ({last_line(error)}). Is the disk full, or "
@@ -214,6 +218,8 @@ def _refuse_lost(volume: Volume, written: Path, place: Path) -> None:
             "disk full?"
         ) from error
     refuse_unlike(volume, again, place.name)
+    if METADATA in volume.metadata and METADATA not in again.metadata:
+        raise InputError(f"'{place.name}' cannot say that the volume is synthetic. Write .nrrd.")
 
 
 def refuse_unlike(volume: Volume, again: Volume, name: str) -> None:

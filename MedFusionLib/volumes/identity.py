@@ -1,4 +1,4 @@
-"""Whether two volumes show the same person, as far as their headers tell."""
+"""Whether two volumes show the same person, as far as their headers tell; no synthetic one does."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 
 from MedFusionLib.errors import IdentityError
+from MedFusionLib.volumes.synthetic import refuse_synthetic
 from MedFusionLib.volumes.volume import Volume
 
 IDENTITY_FIELDS = {
@@ -25,11 +26,14 @@ _NO_BIRTH_DATES = ("19000101", "00010101", "00000000", "18000101")
 def refuse_two_patients(
     reference: Volume, other: Volume, force: bool, warnings: list[str] | None = None
 ) -> None:
-    """Raise ``IdentityError`` where headers say that the volumes show two people.
+    """Raise ``IdentityError`` where headers say that the volumes show two people, or nobody.
 
-    With ``force`` the sentence is appended to ``warnings`` instead. Fields that are missing,
+    Nobody's body is shown by a volume that a network made up (``volumes.synthetic``). With
+    ``force`` the sentence is appended to ``warnings`` instead. Fields that are missing,
     emptied or anonymised in either volume tell nothing.
     """
+    told = [] if warnings is None else warnings
+    refuse_synthetic({"reference": reference, "other": other}, force, told)
     differing = differing_fields(reference.metadata, other.metadata)
     if not differing:
         return

@@ -16,6 +16,7 @@ import numpy as np
 from MedFusionLib.errors import InputError
 from MedFusionLib.volumes.content import damaged, first_bytes, refuse_other_length, whole_content
 from MedFusionLib.volumes.nifti_geometry import NiftiPlace, affine_of
+from MedFusionLib.volumes.synthetic import from_description
 from MedFusionLib.volumes.volume import Volume, placed
 
 SUFFIXES = (".nii", ".hdr", ".img")
@@ -47,6 +48,7 @@ _NIFTI_1 = {
     "scl_slope": ("f4", 112),
     "scl_inter": ("f4", 116),
     "xyzt_units": ("u1", 123),
+    "descrip": ("S80", 148),
     "qform_code": ("i2", 252),
     "sform_code": ("i2", 254),
     "quatern": ("3f4", 256),
@@ -61,6 +63,7 @@ _NIFTI_2 = {
     "vox_offset": ("i8", 168),
     "scl_slope": ("f8", 176),
     "scl_inter": ("f8", 184),
+    "descrip": ("S80", 240),
     "qform_code": ("i4", 344),
     "sform_code": ("i4", 348),
     "quatern": ("3f8", 352),
@@ -128,6 +131,7 @@ def read_nifti(path: Path, geometry: str | None = None) -> Volume:
     )
     affine, warnings = affine_of(place, path, geometry)
     metadata = {"source": str(path)} | ({"warnings": "\n".join(warnings)} if warnings else {})
+    metadata |= from_description(bytes(header["descrip"]).decode("latin-1"))
     return placed(voxels, affine, metadata)
 
 

@@ -13,6 +13,7 @@ from enum import Enum
 
 from MedFusionLib.volumes.identity import differing_fields
 from MedFusionLib.volumes.series_facts import Patient, SeriesFacts
+from MedFusionLib.volumes.synthetic import names_synthetic
 from MedFusionLib.volumes.series_traits import FUNCTIONAL, traits_of
 
 LEAST_SLICES = 8
@@ -70,7 +71,7 @@ class NoPair:
 
 
 def may_be_reference(series: SeriesFacts) -> bool:
-    """Whether it is an anatomical MR volume: no fused one, no localizer, no derived map."""
+    """Whether it is an anatomical MR volume: no fused or synthetic one, no localizer, no map."""
     return series.modality == "MR" and _usable(series)
 
 
@@ -82,8 +83,9 @@ def may_be_other(series: SeriesFacts) -> bool:
 def _usable(series: SeriesFacts) -> bool:
     traits = traits_of(series)
     is_volume = series.refusal is None and not series.is_colour
+    is_synthetic = names_synthetic(series.name, series.description)
     is_whole = series.shape[0] == 0 or series.shape[0] >= LEAST_SLICES
-    is_made = series.is_fused or traits.overview or traits.derived_map or not traits.static
+    is_made = series.is_fused or is_synthetic or traits.overview or traits.derived_map or not traits.static
     return is_volume and is_whole and not is_made
 
 

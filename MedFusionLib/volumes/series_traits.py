@@ -124,14 +124,20 @@ def _volumetric(series: SeriesFacts, words: str) -> bool:
     return bool(_VOLUMETRIC.search(words)) or 0 < thickest <= THIN_MM
 
 
+def named_weightings(text: str) -> tuple[str, ...]:
+    """All of T1, FLAIR, T2 and PD that a name or description tells; a T2 FLAIR is a FLAIR."""
+    words = text.lower()
+    named = {
+        "T1": _T1.search(words) or _T1_SEQUENCES.search(words),
+        "FLAIR": _FLAIR.search(words),
+        "T2": _T2.search(words) and not _FLAIR.search(words),
+        "PD": _PD.search(words),
+    }
+    return tuple(weighting for weighting, found in named.items() if found)
+
+
 def _weighting(words: str) -> str:
-    if _T1.search(words) or _T1_SEQUENCES.search(words):
-        return "T1"
-    if _FLAIR.search(words):
-        return "FLAIR"
-    if _T2.search(words):
-        return "T2"
-    return "PD" if _PD.search(words) else ""
+    return next(iter(named_weightings(words)), "")
 
 
 def _contrast(series: SeriesFacts, words: str) -> bool:

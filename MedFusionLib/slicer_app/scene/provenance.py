@@ -13,6 +13,8 @@ from typing import Any
 
 import slicer
 
+from MedFusionLib.volumes.synthetic import KEY, METADATA
+
 REFERENCE_ROLE = "MedFusion.Reference"
 OTHER_ROLE = "MedFusion.Other"
 TRANSFORM_ROLE = "MedFusion.Transform"
@@ -22,6 +24,8 @@ CHART_ROLE = "MedFusion.MetricsPlot"
 MEASUREMENT_ROLES = (TABLE_ROLE, CHART_ROLE)
 METHOD_ATTRIBUTE = "MedFusion.Method"
 """Marks a node that MedFusion has made."""
+SYNTHETIC_ATTRIBUTE = KEY
+"""Marks a node whose voxels a network made up, and says of what; Slicer reads it from an NRRD."""
 
 _ATTRIBUTES = {
     METHOD_ATTRIBUTE: "method",
@@ -36,6 +40,12 @@ _UNTRUE_AFTER_FUSION = ("DICOM.instanceUIDs", "DICOM.instanceNumbers")
 def isFused(node) -> bool:
     """Whether MedFusion has made a node, as its provenance tells."""
     return node.GetAttribute(METHOD_ATTRIBUTE) is not None
+
+
+def syntheticMetadata(node) -> dict[str, str]:
+    """What a node's attribute tells of how it was made up, as ``Volume.metadata``."""
+    note = node.GetAttribute(SYNTHETIC_ATTRIBUTE)
+    return {METADATA: note} if note else {}
 
 
 def sourcesOf(fusedNode) -> tuple[Any, Any]:

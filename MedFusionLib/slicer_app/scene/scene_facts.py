@@ -13,7 +13,7 @@ from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, Overlap, d
 from MedFusionLib.registration.transforms import matrix_of
 from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
 from MedFusionLib.slicer_app.scene.node_checks import refuseWhatIsNoImage
-from MedFusionLib.slicer_app.scene.provenance import dicomMetadata
+from MedFusionLib.slicer_app.scene.provenance import dicomMetadata, syntheticMetadata
 from MedFusionLib.slicer_app.scene.transforms import TransformInSteps, transformInSteps
 from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS
@@ -63,7 +63,8 @@ def outline(volumeNode) -> Volume:
     shape = tuple(reversed(volumeNode.GetImageData().GetDimensions()))
     # One value seen through a broadcast: no memory, whatever the size.
     voxels = np.broadcast_to(np.float32(_smallestSample(volumeNode)), shape)
-    return Volume(voxels, spacing, origin, directions, metadata=dicomMetadata(volumeNode))
+    metadata = dicomMetadata(volumeNode) | syntheticMetadata(volumeNode)
+    return Volume(voxels, spacing, origin, directions, metadata=metadata)
 
 
 def _smallestSample(volumeNode) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 import slicer
 
 from MedFusionLib.slicer_app.scene.hidden_node import isHiddenMap
-from MedFusionLib.slicer_app.scene.provenance import dicomMetadata, isFused
+from MedFusionLib.slicer_app.scene.provenance import dicomMetadata, isFused, syntheticMetadata
 from MedFusionLib.slicer_app.scene.scene_facts import volumeFacts
 from MedFusionLib.slicer_app.scene.series_of_database import IDENTITY, headerOf, openDatabase
 from MedFusionLib.volumes.series_facts import SeriesFacts
@@ -39,7 +39,7 @@ def _seriesOf(node) -> SeriesFacts:
         "frame_of_reference_uid": ""
         if _isPlaced(node)
         else known.get("frame_of_reference_uid", ""),
-        "is_fused": isFused(node) or header.get("is_fused", False),
+        "is_fused": isFused(node) or bool(syntheticMetadata(node)) or header.get("is_fused", False),
         "is_colour": facts.isColour,
         "refusal": facts.refusal,
         **_gridOf(node, facts.refusal is None),
