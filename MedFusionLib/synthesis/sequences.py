@@ -1,4 +1,4 @@
-"""Which MR sequence a volume shows, as its user or its names tell; never a guess from its values."""
+"""Which MR sequence a volume shows, as its user or its names tell; never its values."""
 
 from __future__ import annotations
 

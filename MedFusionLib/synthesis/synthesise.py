@@ -6,34 +6,36 @@ Volume → alignment → intensity → slices → Hi-Net → slices → Volume, 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from MedFusionLib.computing.device import choose_device, run_in_batches
-from MedFusionLib.errors import InputError, RegistrationError
+from MedFusionLib.errors import IdentityError, InputError
+from MedFusionLib.methods.hinet.architecture import Architecture
 from MedFusionLib.methods.hinet.weight_file import METHOD, load_network
-from MedFusionLib.registration import overlap as overlaps
-from MedFusionLib.registration.align import Cancel, Progress, align
+from MedFusionLib.registration.align import Cancel, Progress
 from MedFusionLib.slices.intensity import Window, choose_window
 from MedFusionLib.slices.stack import slice_stack
+from MedFusionLib.synthesis.laying import Laid, lay
 from MedFusionLib.synthesis.sequences import known_sequence, sequences_of
 from MedFusionLib.synthesis.slice_synthesis import SliceSynthesis
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS, refuse_two_patients
-from MedFusionLib.volumes.synthetic import marked, refuse_synthetic
+from MedFusionLib.volumes.synthetic import METADATA, marked, synthetic_note
 from MedFusionLib.volumes.validation import checked_input
-from MedFusionLib.volumes.volume import Volume, same_grid
+from MedFusionLib.volumes.volume import Volume
 
-if TYPE_CHECKING:
-    import SimpleITK
-
-ALIGNMENTS = ("rigid", "affine", "resample", "none")
-UNUSUAL_INPUT = 0.12
+UNUSUAL = 0.2
 """Inputs that the network rebuilds with a larger mean error than this, of 1, are told of."""
+TRAINED_ERROR = (
+    "Absolute error that the network expects of itself, learnt on modelled sequences: no bound, "
+    "and blind to what it never saw"
+)
+DISAGREEMENT = "How badly the network rebuilds its own inputs: a hint, no error"
 
 
 @dataclass(frozen=True)
@@ -43,18 +45,10 @@ class SynthesisResult:
     volume: Volume
     """int16 0 … 4095, exactly 0 where there was nothing to go by; marked as synthetic."""
     expected_error: Volume
-    """The error that the network expects of itself, in the same units; marked likewise."""
+    """What ``report["error_map"]`` says, in the same units; marked as synthetic, too."""
     report: dict[str, Any]
     aligned: Volume
     """The second volume on the first one's grid."""
-
-
-@dataclass(frozen=True)
-class _Laid:
-    volume: Volume
-    covered: np.ndarray
-    """Voxels of the first volume's grid that the second one reaches."""
-    report: dict[str, Any]
 
 
 def synthesise(
@@ -66,10 +60,6 @@ def synthesise(
     alignment: str = "rigid",
     weights: str | Path | None = None,
     device: str = "auto",
-    windows: tuple[str | tuple[float, float], str | tuple[float, float]] = (
-        "percentile",
-        "percentile",
-    ),
     batch_size: int | None = None,
     allow_nonfinite: bool = False,
     force: bool = False,
@@ -78,13 +68,12 @@ def synthesise(
 ) -> SynthesisResult:
     """Make up the MR sequence that is missing, slice by slice, on the grid of ``first``.
 
-    ``sequences`` says what the volumes are, where their names do not (``sequences_of``); the order
-    does not matter to the network. ``target`` must be what the weights were trained for; ``None``
-    takes that. ``alignment`` lays ``second`` on ``first``: ``rigid`` or ``affine`` register them,
-    ``resample`` trusts their positions, ``none`` wants one grid. ``weights``: a file of ``medfusion
-    train hinet`` or ``import-weights hinet`` instead of the shipped one. ``windows``: see
-    ``intensity.choose_window``; the network was trained on ``percentile``. ``force`` goes on where
-    the patients differ or the registration failed, but not with synthetic inputs: what was made up
+    ``sequences`` says what the volumes are, where their names do not (``sequences_of``); either may
+    come first. ``target`` must be what the weights were trained for; ``None`` takes that.
+    ``alignment`` lays ``second`` on ``first``: ``rigid`` or ``affine`` register them, ``resample``
+    trusts their positions, ``none`` wants one grid. ``weights``: a file of ``medfusion train
+    hinet`` or ``import-weights hinet`` instead of the shipped one. ``force`` goes on where the
+    patients differ or the registration failed, but never with synthetic inputs: what was made up
     from what was made up tells nothing at all.
 
     Raises ``InputError`` where the sequences are not clear or are none that the network was trained
@@ -94,79 +83,77 @@ def synthesise(
     started = time.perf_counter()
     warnings: list[str] = []
     chosen = choose_device(device)
-    network, sha256 = load_network(None if weights is None else Path(weights))
-    refuse_synthetic({"first": first, "second": second}, False, warnings)
+    _refuse_made_up(first, second)
     roles = sequences_of((first, second), sequences)
-    exchanged = _exchanged(roles, network.architecture.inputs, network.architecture.target, target)
+    network, sha256 = load_network(None if weights is None else Path(weights))
+    trained = network.architecture
+    _refuse_untrained(roles, trained, target)
     refuse_two_patients(first, second, force, warnings)
     first = _checked(first, "first", allow_nonfinite, warnings)
     second = _checked(second, "second", allow_nonfinite, warnings)
-    used = choose_window(first, windows[0]), choose_window(second, windows[1])
-    laid = _laid(first, second, alignment, force, warnings, progress, cancel)
-    inputs, input_windows = [first, laid.volume], list(used)
-    if exchanged:
-        inputs.reverse()
-        input_windows.reverse()
+    windows = signal_window(first), signal_window(second)
+    laid = lay(first, second, alignment, force, warnings, progress, cancel)
     made, error = (np.zeros(first.grid_shape, np.int16) for _ in range(2))
-    stacks = [
-        slice_stack(array, first.direction_matrix, "axial")
-        for array in (inputs[0].voxels, inputs[1].voxels, laid.covered, made, error)
-    ]
-    work = SliceSynthesis(network, chosen.device, input_windows, *stacks)
+    in_turn = _in_the_networks_order(roles, trained, (first, laid.volume), windows)
+    arrays = (*(volume.voxels for volume, _ in in_turn), laid.covered, made, error)
+    stacks = [slice_stack(array, first.direction_matrix, "axial") for array in arrays]
+    work = SliceSynthesis(network, chosen.device, [window for _, window in in_turn], *stacks)
     for done in run_in_batches(work, len(stacks[0]), batch_size, cancel):
         if progress is not None:
             progress(done, len(stacks[0]), "Making up slices")
-    missed = work.mean_misses()
-    for role, miss in zip(network.architecture.inputs, missed, strict=True):
-        if miss > UNUSUAL_INPUT:
-            warnings.append(
-                f"The {role} volume looks unlike those that the network was trained on (it rebuilds "
-                f"it with a mean error of {miss:.2f} of its range). Do not trust the result."
-            )
-    note = f"{network.architecture.target} from {roles[0]} and {roles[1]} by MedFusion {METHOD}"
+    misses = dict(zip(trained.inputs, work.mean_misses(), strict=True))
     report = {
         "version": __version__,
         "method": METHOD,
-        "synthetic": note,
-        "target": network.architecture.target,
+        METADATA: f"{trained.target} from {roles[0]} and {roles[1]} by MedFusion {METHOD}",
+        "target": trained.target,
         "weights_sha256": sha256,
         "device": str(chosen.device),
         "plane": "axial",
         "slices": len(stacks[0]),
-        "reference": _described(first, roles[0], used[0]),
-        "other": _described(second, roles[1], used[1]),
+        "reference": _described(first, roles[0], windows[0]),
+        "other": _described(second, roles[1], windows[1]),
         **laid.report,
-        "error_map": _kind_of_error(network.architecture.expects_error),
-        "mean_expected_error": _mean_inside(error, made),
-        "rebuilding_error": dict(zip(network.architecture.inputs, missed, strict=True)),
-        "warnings": warnings,
+        "error_map": TRAINED_ERROR if trained.expects_error else DISAGREEMENT,
+        "rebuilding_error": misses,
+        "warnings": warnings + _unusual(misses),
         "seconds": {"total": time.perf_counter() - started},
     }
-    known = _inherited(first, report)
-    volume = marked(replace(first, voxels=made, modality="MR", metadata=known), note)
-    errors = marked(replace(volume, voxels=error), f"expected error of a {note}")
-    return SynthesisResult(volume, errors, report, laid.volume)
+    return _result(first, laid, made, error, report)
 
 
-def _exchanged(
-    roles: tuple[str, str], trained: tuple[str, str], made: str, wanted: str | None
-) -> bool:
-    """Whether the volumes stand in the other order than the network takes them.
+def _refuse_made_up(*volumes: Volume) -> None:
+    for volume in volumes:
+        if note := synthetic_note(volume):
+            raise IdentityError(
+                f"One of the volumes is synthetic itself ({note}). What is made up from what was "
+                "made up tells nothing. Choose two acquired volumes."
+            )
 
-    Raises ``InputError`` for sequences and targets that the weights were not trained for.
+
+def signal_window(volume: Volume) -> Window:
+    """From the smallest value, as no signal, to the 99.8th percentile inside the head.
+
+    Unlike the window that fusion shows, it cuts nothing dark off: bone and fluid are dark in T1,
+    and their being dark is what the network goes by.
     """
-    if wanted is not None and known_sequence(wanted) != made:
+    high = choose_window(volume, "percentile").high
+    return Window(float(volume.voxels.min()), high, "signal")
+
+
+def _refuse_untrained(roles: tuple[str, str], trained: Architecture, wanted: str | None) -> None:
+    """Raise ``InputError`` for sequences and targets that the weights were not trained for."""
+    able = f"These weights make {trained.target} from {' and '.join(trained.inputs)}"
+    if wanted is not None and known_sequence(wanted) != trained.target:
         raise InputError(
-            f"These weights make {made} from {' and '.join(trained)}, not {known_sequence(wanted)}. "
-            "Ask for that, or give weights that were trained for it (--weights)."
+            f"{able}, not {known_sequence(wanted)}. Ask for that, or give weights that were "
+            "trained for it (--weights)."
         )
-    if set(roles) != set(trained):
+    if set(roles) != set(trained.inputs):
         raise InputError(
-            f"These weights make {made} from {' and '.join(trained)}; the volumes are "
-            f"{' and '.join(roles)}. Choose other volumes, say what they are if their names mislead "
-            "(--sequences), or give other weights (--weights)."
+            f"{able}; the volumes are {' and '.join(roles)}. Choose other volumes, say what they "
+            "are if their names mislead (--sequences), or give other weights (--weights)."
         )
-    return roles != trained
 
 
 def _checked(volume: Volume, ordinal: str, allow: bool, warnings: list[str]) -> Volume:
@@ -180,48 +167,14 @@ def _checked(volume: Volume, ordinal: str, allow: bool, warnings: list[str]) -> 
     return volume
 
 
-def _laid(
-    first: Volume,
-    second: Volume,
-    alignment: str,
-    force: bool,
-    warnings: list[str],
-    progress: Progress | None,
-    cancel: Cancel | None,
-) -> _Laid:
-    if alignment not in ALIGNMENTS:
-        raise InputError(
-            f"There is no alignment '{alignment}'. Choose one of: {', '.join(ALIGNMENTS)}."
-        )
-    if alignment == "none" and not same_grid(first, second):
-        raise InputError(
-            "The two volumes have different grids. Let the second one be laid on the first "
-            "(--alignment rigid)."
-        )
-    transform: SimpleITK.Transform | None = None
-    told: dict[str, Any] = {"transform": {"kind": alignment}}
-    if alignment in ("rigid", "affine"):
-        found = align(first, second, alignment, progress=progress, cancel=cancel, force=force)
-        if found.quality.verdict == "failed" and not force:
-            raise RegistrationError(f"The volumes could not be aligned: {found.quality.reason}")
-        if found.quality.verdict != "pass":
-            warnings.append(f"The alignment is {found.quality.verdict}: {found.quality.reason}")
-        transform = found.transform
-        told["registration"] = found.to_report()
-    overlap = overlaps.describe_overlap(first, second, transform)
-    if overlap.kind == overlaps.NO_OVERLAP or not force:
-        overlaps.refuse_bad_overlap(overlap)
-    everywhere = replace(second, voxels=np.ones(second.grid_shape, np.float32))
-    everywhere.voxels[0, 0, 0] = 0  # what is outside takes the smallest value
-    covered = overlaps.resample(everywhere, first, transform).voxels > 0.5
-    share = float(covered.mean())
-    if share < 1:
-        warnings.append(
-            f"The second volume covers {100 * share:.0f} % of the first one's grid. The rest of the "
-            "result is empty."
-        )
-    told["covered"] = share
-    return _Laid(overlaps.resample(second, first, transform), covered, told)
+def _in_the_networks_order(
+    roles: tuple[str, str],
+    trained: Architecture,
+    volumes: tuple[Volume, Volume],
+    windows: tuple[Window, Window],
+) -> list[tuple[Volume, Window]]:
+    pairs = list(zip(volumes, windows, strict=True))
+    return pairs if roles == trained.inputs else pairs[::-1]
 
 
 def _described(volume: Volume, sequence: str, window: Window) -> dict[str, Any]:
@@ -235,25 +188,29 @@ def _described(volume: Volume, sequence: str, window: Window) -> dict[str, Any]:
     }
 
 
-def _kind_of_error(trained: bool) -> str:
-    if trained:
-        return (
-            "Absolute error that the network expects of itself, learnt on modelled sequences; no "
-            "bound, and blind to what it never saw"
-        )
-    return "Mean disagreement of both inputs with themselves, rebuilt by the network; no error"
+def _unusual(misses: dict[str, float]) -> list[str]:
+    return [
+        f"The {sequence} volume looks unlike those that the network was trained on (it rebuilds it "
+        f"with a mean error of {miss:.2f} of its range). Do not trust the result."
+        for sequence, miss in misses.items()
+        if miss > UNUSUAL
+    ]
 
 
-def _mean_inside(error: np.ndarray, made: np.ndarray) -> float:
-    inside = made > 0
-    return float(error[inside].mean()) if inside.any() else 0.0
-
-
-def _inherited(first: Volume, report: Mapping[str, Any]) -> dict[str, str]:
+def _result(
+    first: Volume, laid: Laid, made: np.ndarray, error: np.ndarray, report: dict[str, Any]
+) -> SynthesisResult:
     kept = ("frame_of_reference_uid", "study_uid", "study_date", *IDENTITY_FIELDS)
     known = {key: first.metadata[key] for key in kept if key in first.metadata}
-    return known | {
+    known |= {
         "medfusion_method": METHOD,
         "medfusion_version": __version__,
         "medfusion_weights_sha256": str(report["weights_sha256"]),
     }
+    plain = replace(first, voxels=made, modality="MR", metadata=known)
+    return SynthesisResult(
+        marked(plain, report[METADATA]),
+        marked(replace(plain, voxels=error), f"Expected error of {report[METADATA]}"),
+        report,
+        laid.volume,
+    )

@@ -28,7 +28,7 @@ RELAXATION = (
     (900.0, 47.0, 1.0),
 )
 """T1 in ms, T2 in ms and proton density of all but the lesion."""
-LESION_RANGES = ((850.0, 2200.0), (100.0, 280.0), (0.85, 1.0))
+LESION_RANGES = ((900.0, 2200.0), (110.0, 280.0), (0.85, 1.0))
 TARGET_TIMES = (4000.0, 100.0)
 """Repetition and echo time, in ms, of the T2 that is learnt: one protocol for all."""
 WHITE_LEVEL = 0.62
@@ -47,7 +47,7 @@ class Sequences(NamedTuple):
 class ContrastModel:
     """Ranges of what differs from slice to slice."""
 
-    jitter: float = 0.08
+    jitter: float = 0.12
     """Standard deviation of the logarithm of each tissue's relaxation times and density."""
     t1_repetition: tuple[float, float] = (300.0, 750.0)
     t1_echo: tuple[float, float] = (5.0, 20.0)
@@ -57,7 +57,8 @@ class ContrastModel:
     """Share of slices whose brain shows the template's own T1 instead of a modelled one."""
     bare_share: float = 0.2
     """Share of slices without skull and scalp."""
-    lesion_share: float = 0.5
+    lesion_share: float = 0.8
+    """Share of slices with a lesion, which the target has to show as bright as its T2 makes it."""
     blur: float = 1.5
     """Largest standard deviation of the tissues' blur, in pixels."""
     shading: float = 0.2
@@ -71,11 +72,11 @@ class ContrastModel:
         shares = self._mixture(maps)
         relaxation = self._relaxation(maps)
         acquired = _drawn(maps, self.acquired_share)
-        healthy, ill = shares, _with_lesion(shares, self._lesion(maps) * _drawn(maps, self.lesion_share))
+        ill = _with_lesion(shares, self._lesion(maps) * _drawn(maps, self.lesion_share))
         t1_times = _uniform(maps, *self.t1_repetition), _uniform(maps, *self.t1_echo)
         t1 = spin_echo(ill, relaxation, *t1_times)
-        change = t1 / spin_echo(healthy, relaxation, *t1_times).clamp(min=1e-3)
-        t1 = torch.lerp(t1, self._acquired(maps, healthy, t1) * change, acquired)
+        change = t1 / spin_echo(shares, relaxation, *t1_times).clamp(min=1e-3)
+        t1 = torch.lerp(t1, self._acquired(maps, shares, t1) * change, acquired)
         pd_times = _uniform(maps, *self.pd_repetition), _uniform(maps, *self.pd_echo)
         pd = spin_echo(ill, relaxation, *pd_times)
         target = spin_echo(ill, relaxation, *(torch.full_like(acquired, t) for t in TARGET_TIMES))
@@ -111,8 +112,9 @@ class ContrastModel:
         height, width = maps.shape[-2:]
         y = torch.arange(height, device=maps.device).view(1, 1, -1, 1)
         x = torch.arange(width, device=maps.device).view(1, 1, 1, -1)
-        radius, soft = _uniform(maps, 2, 25), _uniform(maps, 0.7, 4)
-        away = torch.hypot(y - _uniform(maps, 0, height), x - _uniform(maps, 0, width))
+        radius, soft = _uniform(maps, 3, 40), _uniform(maps, 0.7, 4)
+        row, column = _uniform(maps, 0.15, 0.85) * height, _uniform(maps, 0.15, 0.85) * width
+        away = torch.hypot(y - row, x - column)
         away = away + 0.4 * radius * smooth_noise(maps, 10)
         return torch.sigmoid((radius - away) / soft) * _uniform(maps, 0.3, 1)
 

@@ -35,7 +35,7 @@ DEV_EVERY = 5
 
 @dataclass(frozen=True)
 class Head:
-    """Maps of one brain on one grid of about 1 mm: the T1 without skull, and the tissues' shares."""
+    """Maps of one brain on a grid of about 1 mm: T1 without skull, and the tissues' shares."""
 
     t1: Volume
     grey: Volume
@@ -52,7 +52,9 @@ class Head:
         inside the brain), T1 (0 … 1), nearness: ``NEAR`` less the distance from the brain in mm.
         """
         brain = self.t1.voxels > 0
-        grey, white = (volume.voxels / np.float32(255) * brain for volume in (self.grey, self.white))
+        grey, white = (
+            volume.voxels / np.float32(255) * brain for volume in (self.grey, self.white)
+        )
         fluid = np.clip(1 - grey - white, 0, 1) * brain
         t1 = self.t1.voxels / np.float32(self.t1.voxels.max())
         image = to_image(self.t1)

@@ -45,7 +45,7 @@ class HiNetTraining(ScheduledTraining):
 
     def training_step(self, batch: Tensor, batch_index: int) -> None:
         first, second, target = to_network(self.contrasts(self.augmentation.moved(batch)))
-        of_generator, of_discriminator = self.optimizers()  # type: ignore[misc]
+        of_generator, of_discriminator = self.optimizers()  # type: ignore[attr-defined]
         given = self.network(first, second)
         terms = generator_terms(given, self._judged(given), target, first, second)
         if given.error is not None:

@@ -150,3 +150,5 @@ class HiNetSettings(CommonSettings):
     white: str = setting("nilearn_icbm152_2009_wm.nii.gz", "Share of white matter, 0 to 255.")
     preset: str = setting("compact", "Width of the network: compact or paper.")
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    # Weights averaged over long do not go with what batch normalisation has gathered.
+    averaging: float = setting(0.9, "Decay per step of the weights' moving average.")

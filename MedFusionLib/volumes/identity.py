@@ -32,8 +32,7 @@ def refuse_two_patients(
     ``force`` the sentence is appended to ``warnings`` instead. Fields that are missing,
     emptied or anonymised in either volume tell nothing.
     """
-    told = [] if warnings is None else warnings
-    refuse_synthetic({"reference": reference, "other": other}, force, told)
+    refuse_synthetic({"reference": reference, "other": other}, force, warnings)
     differing = differing_fields(reference.metadata, other.metadata)
     if not differing:
         return

@@ -13,8 +13,8 @@ from enum import Enum
 
 from MedFusionLib.volumes.identity import differing_fields
 from MedFusionLib.volumes.series_facts import Patient, SeriesFacts
-from MedFusionLib.volumes.synthetic import names_synthetic
 from MedFusionLib.volumes.series_traits import FUNCTIONAL, traits_of
+from MedFusionLib.volumes.synthetic import names_synthetic
 
 LEAST_SLICES = 8
 """Fewer do not cover a head; overviews have one to three in each direction."""
@@ -83,10 +83,10 @@ def may_be_other(series: SeriesFacts) -> bool:
 def _usable(series: SeriesFacts) -> bool:
     traits = traits_of(series)
     is_volume = series.refusal is None and not series.is_colour
-    is_synthetic = names_synthetic(series.name, series.description)
     is_whole = series.shape[0] == 0 or series.shape[0] >= LEAST_SLICES
-    is_made = series.is_fused or is_synthetic or traits.overview or traits.derived_map or not traits.static
-    return is_volume and is_whole and not is_made
+    is_made = series.is_fused or traits.overview or traits.derived_map or not traits.static
+    is_made_up = names_synthetic(series.name, series.description)
+    return is_volume and is_whole and not is_made and not is_made_up
 
 
 def choose_pair(patient: Patient) -> Pair | NoPair:

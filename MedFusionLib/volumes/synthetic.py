@@ -23,7 +23,7 @@ WORD = "SYNTHETIC"
 """Begins what NIfTI and DICOM tell of such a volume."""
 NIFTI_LENGTH = 79
 """Characters that fit into NIfTI's description."""
-_NAMED = re.compile(r"(?<![a-z])synth(?:etic|esi[sz]ed)?(?![a-z])")
+_NAMED = re.compile(r"(?<![a-z])synth(?:etic|esi[sz]ed|(?![a-z]))")
 
 
 def names_synthetic(*names: str) -> bool:
@@ -64,10 +64,12 @@ def from_description(description: str) -> dict[str, str]:
     return {METADATA: description.removeprefix(WORD).strip() or "by its header"}
 
 
-def refuse_synthetic(volumes: Mapping[str, Volume], force: bool, warnings: list[str]) -> None:
+def refuse_synthetic(
+    volumes: Mapping[str, Volume], force: bool = False, warnings: list[str] | None = None
+) -> None:
     """Raise ``IdentityError`` where a volume was made up, so that it shows nobody's body.
 
-    ``volumes`` by their role. With ``force`` a sentence is appended to ``warnings`` instead.
+    ``volumes`` by their role. With ``force`` a sentence is appended to ``warnings`` instead, once.
     """
     for role, volume in volumes.items():
         if not (note := synthetic_note(volume)):
@@ -81,5 +83,5 @@ def refuse_synthetic(volumes: Mapping[str, Volume], force: bool, warnings: list[
                 f"{sentence} Choose an acquired volume. To take it all the same, go on (--force)."
             )
         told = f"{sentence} It was taken as a source because that was forced."
-        if told not in warnings:
+        if warnings is not None and told not in warnings:
             warnings.append(told)

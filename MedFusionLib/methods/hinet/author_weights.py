@@ -40,9 +40,7 @@ RULES: Rules = (
 """From our names to theirs."""
 
 
-def from_author_state(
-    state: Mapping[str, Tensor], inputs: tuple[str, str], target: str
-) -> HiNet:
+def from_author_state(state: Mapping[str, Tensor], inputs: tuple[str, str], target: str) -> HiNet:
     """Network in evaluation mode from a state dict under the authors' names.
 
     The width is read from the tensors; what the sequences are (``architecture.SEQUENCES``) is not
