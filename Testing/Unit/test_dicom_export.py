@@ -52,6 +52,11 @@ def fused(colour: bool = False) -> Volume:
     return Volume(voxels, (0.9765625, 1.25, 3.3), (-101.123456789, 87.1, -33.3), oblique())
 
 
+def test_the_series_description_names_method_and_modalities_and_nothing_else(tmp_path) -> None:
+    first, *_ = export_dicom(fused(), STUDY, REPORT, tmp_path / "series")
+    assert pydicom.dcmread(first).SeriesDescription == "MedFusion asfe: MR + PET"
+
+
 def read_back(folder) -> sitk.Image:
     reader = sitk.ImageSeriesReader()
     reader.SetFileNames(reader.GetGDCMSeriesFileNames(str(folder)))
