@@ -311,8 +311,8 @@ def _regressed(
 
     The model at each place: fused = Σ kₛ · sourceₛ, up to a constant for each channel; least
     squares with `RIDGE`. The slope on a source in colour is common to all channels. That on a grey
-    one is found in the luminance alone, where the share of the colours is free: where luminance yields to
-    a colour, it follows the colour at another slope.
+    one is found in the luminance alone, where the share of the colours is free: where luminance
+    yields to a colour, it follows the colour at another slope.
     """
     smooth = [axis.smooth for axis in axes]
     means = [_along_axes(source, smooth) for source in sources]
