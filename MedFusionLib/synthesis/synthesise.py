@@ -15,12 +15,12 @@ import numpy as np
 
 from MedFusionLib.computing.device import choose_device, run_in_batches
 from MedFusionLib.errors import IdentityError, InputError
+from MedFusionLib.laying import Cancel, LaidOn, Progress, lay
 from MedFusionLib.methods.hinet.architecture import Architecture
 from MedFusionLib.methods.hinet.weight_file import METHOD, load_network
-from MedFusionLib.registration.align import Cancel, Progress
 from MedFusionLib.slices.intensity import Window, choose_window
 from MedFusionLib.slices.stack import slice_stack
-from MedFusionLib.synthesis.laying import Laid, lay
+from MedFusionLib.synthesis.coverage import coverage, told_coverage
 from MedFusionLib.synthesis.sequences import known_sequence, sequences_of
 from MedFusionLib.synthesis.slice_synthesis import SliceSynthesis
 from MedFusionLib.version import __version__
@@ -92,10 +92,11 @@ def synthesise(
     first = _checked(first, "first", allow_nonfinite, warnings)
     second = _checked(second, "second", allow_nonfinite, warnings)
     windows = signal_window(first), signal_window(second)
-    laid = lay(first, second, alignment, force, warnings, progress, cancel)
+    laid = lay(first, second, alignment, None, force, warnings, progress, cancel)
+    covered = coverage(first, second, laid.transform)
     made, error = (np.zeros(first.grid_shape, np.int16) for _ in range(2))
-    in_turn = _in_the_networks_order(roles, trained, (first, laid.volume), windows)
-    arrays = (*(volume.voxels for volume, _ in in_turn), laid.covered, made, error)
+    in_turn = _in_the_networks_order(roles, trained, (first, laid.other), windows)
+    arrays = (*(volume.voxels for volume, _ in in_turn), covered, made, error)
     stacks = [slice_stack(array, first.direction_matrix, "axial") for array in arrays]
     work = SliceSynthesis(network, chosen.device, [window for _, window in in_turn], *stacks)
     for done in run_in_batches(work, len(stacks[0]), batch_size, cancel):
@@ -114,9 +115,10 @@ def synthesise(
         "reference": _described(first, roles[0], windows[0]),
         "other": _described(second, roles[1], windows[1]),
         **laid.report,
+        "covered": float(covered.mean()),
         "error_map": TRAINED_ERROR if trained.expects_error else DISAGREEMENT,
         "rebuilding_error": misses,
-        "warnings": warnings + _unusual(misses),
+        "warnings": warnings + told_coverage(covered) + _unusual(misses),
         "seconds": {"total": time.perf_counter() - started},
     }
     return _result(first, laid, made, error, report)
@@ -198,7 +200,7 @@ def _unusual(misses: dict[str, float]) -> list[str]:
 
 
 def _result(
-    first: Volume, laid: Laid, made: np.ndarray, error: np.ndarray, report: dict[str, Any]
+    first: Volume, laid: LaidOn, made: np.ndarray, error: np.ndarray, report: dict[str, Any]
 ) -> SynthesisResult:
     kept = ("frame_of_reference_uid", "study_uid", "study_date", *IDENTITY_FIELDS)
     known = {key: first.metadata[key] for key in kept if key in first.metadata}
@@ -212,5 +214,5 @@ def _result(
         marked(plain, report[METADATA]),
         marked(replace(plain, voxels=error), f"Expected error of {report[METADATA]}"),
         report,
-        laid.volume,
+        laid.other,
     )

@@ -94,16 +94,22 @@ class Sources:
 
 
 def read_sources(
-    reference_metadata: Mapping[str, str], other_metadata: Mapping[str, str] | None
+    reference_metadata: Mapping[str, str],
+    other_metadata: Mapping[str, str] | None,
+    further_metadata: Iterable[Mapping[str, str]] = (),
 ) -> Sources:
-    """The sources that the metadata of two volumes name.
+    """The sources that the metadata of the volumes name.
 
     They are named by ``source_files`` (one path a line), or by the folder ``source`` with
     ``series_uid``. Raises ``InputError`` for a file that can no longer be read.
     """
     return Sources(
         _source_headers(reference_metadata),
-        _source_headers(other_metadata or {}),
+        [
+            header
+            for metadata in (other_metadata or {}, *further_metadata)
+            for header in _source_headers(metadata)
+        ],
         reference_metadata,
         datetime.now(),
     )
@@ -159,8 +165,14 @@ def _series_description(report: Mapping[str, Any], addition: str) -> str:
     """Method and modalities, or that the images are synthetic; at most 64 characters."""
     if METADATA in report:
         return f"{WORD} {report[METADATA]}{addition}"[:64]
-    modalities = " + ".join(report[role]["modality"] for role in ("reference", "other"))
+    modalities = " + ".join(source_modalities(report))
     return f"MedFusion {report['method']}: {modalities}{addition}"[:64]
+
+
+def source_modalities(report: Mapping[str, Any]) -> list[str]:
+    """Of the reference and of all other volumes of a fusion."""
+    sources = (report["reference"], report["other"], *report.get("further", ()))
+    return [source["modality"] for source in sources]
 
 
 def become_instance(dataset: Dataset) -> None:
