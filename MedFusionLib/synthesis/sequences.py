@@ -37,11 +37,14 @@ def told_sequence(volume: Volume) -> str:
 
 
 def sequences_of(
-    volumes: Sequence[Volume], given: Sequence[str | None] = (None, None)
+    volumes: Sequence[Volume],
+    given: Sequence[str | None] = (None, None),
+    warnings: list[str] | None = None,
 ) -> tuple[str, str]:
     """The sequences of two volumes: the ``given`` ones, else what the volumes' names tell.
 
-    Raises ``InputError`` where that is not clear, or both are one sequence.
+    Where what is given contradicts a name, a sentence is appended to ``warnings``. Raises
+    ``InputError`` where that is not clear, or both are one sequence.
     """
     first, second = (
         known_sequence(name) if name else _clear(volume, ordinal)
@@ -52,7 +55,18 @@ def sequences_of(
             f"Both volumes are {first}. Give two different sequences; if the names mislead, say "
             "what they are (--sequences T1,PD)."
         )
+    if warnings is not None:
+        warnings += _contradictions(volumes, (first, second))
     return first, second
+
+
+def _contradictions(volumes: Sequence[Volume], taken: tuple[str, str]) -> list[str]:
+    return [
+        f"The {ordinal} volume is taken as {sequence}, and its name says {told}. A network that is "
+        "given the wrong sequence makes up a picture that looks as right."
+        for volume, sequence, ordinal in zip(volumes, taken, ORDINALS, strict=True)
+        if (told := told_sequence(volume)) and told != sequence
+    ]
 
 
 def _clear(volume: Volume, ordinal: str) -> str:

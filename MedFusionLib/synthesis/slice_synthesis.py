@@ -38,8 +38,6 @@ class SliceSynthesis:
         self._sources = list(zip((first, second), windows, strict=True))
         self._covered = covered
         self._made, self._error = made, error
-        self._misses = np.zeros((len(made), 2))
-        self._shown = np.zeros(len(made))
 
     @torch.inference_mode()
     def __call__(self, batch: Sequence[int], following: Sequence[int] = ()) -> None:
@@ -56,36 +54,21 @@ class SliceSynthesis:
         )
         given = self.network(first, second)
         target = (given.target[..., :height, :width] + 1) / 2
-        misses = [
-            ((one - two)[:, 0, :height, :width].abs() / 2).cpu().numpy()
-            for one, two in ((given.first, first), (given.second, second))
-        ]
-        error = expected_error(given, misses, height, width)
+        error = expected_error(given, first, second)[..., :height, :width]
         self._made[indices] = _grey(target[:, 0].cpu().numpy()) * shown
-        self._error[indices] = _grey(error) * shown
-        for side, miss in enumerate(misses):
-            self._misses[indices, side] = (miss * shown).sum((1, 2))
-        self._shown[indices] = shown.sum((1, 2))
+        self._error[indices] = _grey(error[:, 0].cpu().numpy()) * shown
 
     def continue_on_cpu(self, first: int) -> None:
         """Go on with slice ``first`` on the CPU, where the GPU's memory did not suffice."""
         self.device = torch.device("cpu")
         self.network = self.network.to(self.device)
 
-    def mean_misses(self) -> tuple[float, float]:
-        """How far both inputs, rebuilt, lie from what they were: mean absolute error, of 1."""
-        first, second = self._misses.sum(0) / max(self._shown.sum(), 1)
-        return float(first), float(second)
 
-
-def expected_error(
-    given: Synthesis, misses: Sequence[np.ndarray], height: int, width: int
-) -> np.ndarray:
-    """(N, H, W), of 1: what the network expects, else how badly it rebuilds its inputs."""
-    if given.error is None:
-        return np.mean(misses, axis=0)
-    error: Tensor = given.error[:, 0, :height, :width] / 2
-    return error.cpu().numpy()
+def expected_error(given: Synthesis, first: Tensor, second: Tensor) -> Tensor:
+    """(N, 1, H, W), of 1: what the network expects, else how badly it rebuilds its inputs."""
+    if given.error is not None:
+        return given.error / 2
+    return ((given.first - first).abs() + (given.second - second).abs()) / 4
 
 
 def _grey(unit: np.ndarray) -> np.ndarray:

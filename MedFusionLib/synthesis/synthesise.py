@@ -29,13 +29,14 @@ from MedFusionLib.volumes.synthetic import METADATA, marked, synthetic_note
 from MedFusionLib.volumes.validation import checked_input
 from MedFusionLib.volumes.volume import Volume
 
-UNUSUAL = 0.2
-"""Inputs that the network rebuilds with a larger mean error than this, of 1, are told of."""
 TRAINED_ERROR = (
     "Absolute error that the network expects of itself, learnt on modelled sequences: no bound, "
     "and blind to what it never saw"
 )
-DISAGREEMENT = "How badly the network rebuilds its own inputs: a hint, no error"
+DISAGREEMENT = (
+    "How badly the network rebuilds its own inputs: these weights know no better, and it was found "
+    "to tell nothing of the error (docs/SYNTHESIS.md)"
+)
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,7 @@ def synthesise(
     warnings: list[str] = []
     chosen = choose_device(device)
     _refuse_made_up(first, second)
-    roles = sequences_of((first, second), sequences)
+    roles = sequences_of((first, second), sequences, warnings)
     network, sha256 = load_network(None if weights is None else Path(weights))
     trained = network.architecture
     _refuse_untrained(roles, trained, target)
@@ -102,7 +103,6 @@ def synthesise(
     for done in run_in_batches(work, len(stacks[0]), batch_size, cancel):
         if progress is not None:
             progress(done, len(stacks[0]), "Making up slices")
-    misses = dict(zip(trained.inputs, work.mean_misses(), strict=True))
     report = {
         "version": __version__,
         "method": METHOD,
@@ -117,8 +117,7 @@ def synthesise(
         **laid.report,
         "covered": float(covered.mean()),
         "error_map": TRAINED_ERROR if trained.expects_error else DISAGREEMENT,
-        "rebuilding_error": misses,
-        "warnings": warnings + told_coverage(covered) + _unusual(misses),
+        "warnings": warnings + told_coverage(covered),
         "seconds": {"total": time.perf_counter() - started},
     }
     return _result(first, laid, made, error, report)
@@ -188,15 +187,6 @@ def _described(volume: Volume, sequence: str, window: Window) -> dict[str, Any]:
         "shape": [int(length) for length in volume.grid_shape],
         "spacing": [float(step) for step in volume.spacing],
     }
-
-
-def _unusual(misses: dict[str, float]) -> list[str]:
-    return [
-        f"The {sequence} volume looks unlike those that the network was trained on (it rebuilds it "
-        f"with a mean error of {miss:.2f} of its range). Do not trust the result."
-        for sequence, miss in misses.items()
-        if miss > UNUSUAL
-    ]
 
 
 def _result(
