@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from MedFusionLib.fusion import FusionResult, fuse
     from MedFusionLib.methods import method_names
     from MedFusionLib.registration.align import align
+    from MedFusionLib.synthesis import synthesise
     from MedFusionLib.volumes.files import read_volume, write_volume
     from MedFusionLib.volumes.volume import Volume
 
@@ -26,6 +27,7 @@ __all__ = [
     "fuse",
     "method_names",
     "read_volume",
+    "synthesise",
     "write_volume",
 ]
 
@@ -36,6 +38,7 @@ _HOME = {
     "fuse": "fusion",
     "method_names": "methods",
     "read_volume": "volumes.files",
+    "synthesise": "synthesis",
     "write_volume": "volumes.files",
 }
 

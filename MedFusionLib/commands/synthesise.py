@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import typer
@@ -43,6 +43,9 @@ def synthesise_command(
     error: Path | None = typer.Option(
         None, help="Map of the expected error to write (default: OUTPUT_expected_error)."
     ),
+    truth: Path | None = typer.Option(
+        None, help="Acquired volume of the target, to score the result against it."
+    ),
     weights: Path | None = typer.Option(None, help="Weight file instead of the shipped one."),
     device: str = typer.Option("auto", help="auto, cpu, cuda:0, …"),
     batch_size: int | None = typer.Option(None, min=1, help="Slices per batch."),
@@ -60,7 +63,7 @@ def synthesise_command(
     """Make up a missing MR sequence from two others. Trained on very little; for demonstration."""
     error = error or _beside(output, dicom)
     _check_outputs(output, error, dicom)
-    refuse_collisions({"--output": output, "--error": error}, [first, second, weights])
+    refuse_collisions({"--output": output, "--error": error}, [first, second, weights, truth])
     roles = _two(sequences)
     volumes = [
         _read(path, series, geometry, quiet)
@@ -84,10 +87,15 @@ def synthesise_command(
             force=force,
             progress=progress,
         )
+    if truth is not None:
+        acquired = _read(truth, None, geometry, quiet)
+        result.report["scores"] = _scores(result, volumes[0], acquired, alignment, force)
     with together() as outputs:
         _write(outputs, result, volumes, output, error, dicom)
     if as_json:
         print_json(result.report)
+    if "scores" in result.report:
+        _say_scores(result.report["scores"], quiet)
     for warning in result.report["warnings"]:
         say(f"Warning: {warning}", quiet)
     say(f"Wrote {output} ({result.report['synthetic']}) and {error}. It {DISCLAIMER}", quiet)
@@ -152,6 +160,24 @@ def _refuse_unheld(first: Volume, output: Path | None, error: Path) -> None:
     for path in (output, error):
         if path is not None:
             refuse_unheld(path, first, np.dtype(np.int16), False)
+
+
+def _scores(
+    result: SynthesisResult, first: Volume, truth: Volume, alignment: str, force: bool
+) -> dict[str, Any]:
+    from MedFusionLib.evaluation.synthesis_scores import score_synthesis
+    from MedFusionLib.laying import lay
+
+    laid = lay(first, truth, alignment, None, force, result.report["warnings"], None, None)
+    return score_synthesis(result, first, laid.other)
+
+
+def _say_scores(scores: dict[str, Any], quiet: bool) -> None:
+    for name, row in scores["images"].items():
+        figures = ", ".join(f"{key.upper()} {value:.3f}" for key, value in row.items())
+        say(f"{name}: {figures}", quiet)
+    told = ", ".join(f"{key} {value:.2f}" for key, value in scores["error_map"].items())
+    say(f"error map: {told}", quiet)
 
 
 def _write(

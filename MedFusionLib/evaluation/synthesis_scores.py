@@ -7,13 +7,22 @@ histogram was matched to the truth's, which is more than anybody without the tru
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.slices.painting import GREY_MAXIMUM
+from MedFusionLib.synthesis.synthesise import signal_window
 
+if TYPE_CHECKING:
+    from MedFusionLib.synthesis import SynthesisResult
+    from MedFusionLib.volumes.volume import Volume
+
+HEAD_LEVEL = 0.15
+"""Mean of both inputs, of 1, above which a voxel is of the head; what it encloses is, too."""
 WORST_SHARE = 0.1
 """The share of pixels with the largest expected error that is looked at on its own."""
 
@@ -27,7 +36,7 @@ class SynthesisScore:
     nmse: float
     """Squared distance from the truth as a share of the truth's square."""
     ssim: float
-    """Mean inside the head, of the structural similarity in windows of 7 voxels a side."""
+    """Mean inside the head, of the structural similarity in windows of 7×7 pixels of a slice."""
 
 
 @dataclass(frozen=True)
@@ -44,19 +53,53 @@ class ErrorMapScore:
     """The same for a map that knew the error."""
 
 
+def score_synthesis(result: SynthesisResult, first: Volume, truth: Volume) -> dict[str, Any]:
+    """All scores of a synthesis as plain JSON values; ``truth`` lies on the grid of ``first``."""
+    inputs = {
+        result.report[role]["sequence"]: signal_window(volume).to_unit(volume.voxels)
+        for role, volume in (("reference", first), ("other", result.aligned))
+    }
+    acquired = signal_window(truth).to_unit(truth.voxels)
+    made, expected = (
+        volume.voxels.astype(np.float32) / GREY_MAXIMUM
+        for volume in (result.volume, result.expected_error)
+    )
+    # Only where something was made up can it be judged.
+    head = head_of(list(inputs.values())) & (made > 0)
+    rows = scores_beside_copies(acquired, made, inputs, head)
+    return {
+        "images": {name: asdict(row) for name, row in rows.items()},
+        "error_map": asdict(score_error_map(acquired, made, expected, head)),
+    }
+
+
+def head_of(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Voxels of the head, slice by slice, from images (K, J, I) in [0, 1]."""
+    from scipy.ndimage import binary_fill_holes
+
+    bright = np.mean(images, axis=0) > HEAD_LEVEL
+    return np.stack([binary_fill_holes(plane) for plane in bright])
+
+
 def score(truth: np.ndarray, image: np.ndarray, head: np.ndarray) -> SynthesisScore:
     """Scores inside ``head`` (bool), of arrays of one shape in [0, 1], 2D or 3D."""
-    from skimage.metrics import structural_similarity
-
     _refuse_other_shapes(truth, image, head)
     difference = (truth - image)[head]
     mean_square = float(np.mean(difference**2))
-    _, map_ = structural_similarity(truth, image, data_range=1.0, full=True)
     return SynthesisScore(
         psnr=float(-10 * np.log10(mean_square)) if mean_square else float("inf"),
         nmse=float(np.sum(difference**2) / np.sum(truth[head] ** 2)),
-        ssim=float(map_[head].mean()),
+        ssim=float(_similarity(truth, image)[head].mean()),
     )
+
+
+def _similarity(truth: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """Structural similarity of every pixel, slice by slice."""
+    from skimage.metrics import structural_similarity
+
+    if truth.ndim == 3:
+        return np.stack([_similarity(*planes) for planes in zip(truth, image, strict=True)])
+    return structural_similarity(truth, image, data_range=1.0, full=True)[1]
 
 
 def scores_beside_copies(

@@ -191,6 +191,22 @@ def test_a_name_that_hides_what_it_is_is_refused_before_anything_is_read(
     assert "synthetic_t2.nii.gz" in str(ran.exception)
 
 
+def test_a_truth_scores_the_result_beside_copies_of_the_inputs(folder: Path, weights: Path) -> None:
+    write_volume(head(2), folder / "t2.nrrd")
+    ran = run(folder, "synthetic.nrrd", weights, "--truth", str(folder / "t2.nrrd"), "--json", "-q")
+    assert ran.exit_code == 0, ran.output
+    scores = json.loads(ran.stdout)["scores"]
+    assert len(scores["images"]) == 4
+    assert all(-1 <= row["ssim"] <= 1 for row in scores["images"].values())
+    assert scores["error_map"]["best_possible"] >= scores["error_map"]["worst"]
+
+
+def test_a_sequence_that_contradicts_a_name_is_told_of() -> None:
+    warnings: list[str] = []
+    sequences_of((named("t1.nii"), named("pd.nii")), ("PD", "T1"), warnings)
+    assert len(warnings) == 2 and "its name says T1" in warnings[0]
+
+
 def test_dicom_says_that_it_is_derived_and_synthetic(folder: Path, weights: Path) -> None:
     ran = run(folder, "synthetic_series", weights, "--dicom")
     assert ran.exit_code == 0, ran.output
