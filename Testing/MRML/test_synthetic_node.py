@@ -1,4 +1,4 @@
-"""A synthetic volume in a real scene: the mark comes with the file and keeps it from being fused."""
+"""A synthetic volume in a real scene: its mark comes with the file, and it is not fused."""
 
 from __future__ import annotations
 
