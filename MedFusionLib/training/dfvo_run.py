@@ -9,7 +9,7 @@ from MedFusionLib.methods.dfvo.architecture import PRESETS, Architecture
 from MedFusionLib.methods.dfvo.network import DFVO
 from MedFusionLib.methods.dfvo.weight_file import METHOD, network_from_state, save_network
 from MedFusionLib.training.augmentation import Augmentation
-from MedFusionLib.training.dfvo_losses import LOSSES
+from MedFusionLib.training.dfvo_objectives import LOSSES
 from MedFusionLib.training.dfvo_module import DFVOTraining, fresh_network
 from MedFusionLib.training.rates import RATES
 from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state

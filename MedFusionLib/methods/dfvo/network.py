@@ -30,7 +30,7 @@ class SobelConvolution(nn.Module):
         self.horizontal = nn.Conv2d(channels_in, channels_in, 3, padding=1, bias=False)
         self.vertical = nn.Conv2d(channels_in, channels_in, 3, padding=1, bias=False)
         self.projection = nn.Conv2d(channels_in, channels, 1)
-        kernel = torch.tensor([[-1.0, 0.0, 1.0], [-2.0, 0.0, 2.0], [-1.0, 0.0, 1.0]])
+        kernel = torch.tensor([[1.0, 0.0, -1.0], [2.0, 0.0, -2.0], [1.0, 0.0, -1.0]])
         with torch.no_grad():
             self.horizontal.weight.copy_(kernel.expand_as(self.horizontal.weight))
             self.vertical.weight.copy_(kernel.T.expand_as(self.vertical.weight))
@@ -118,9 +118,7 @@ class DFVO(nn.Module):
         # The authors use that of their visible image for both sources.
         self.detail_convolution = nn.Conv2d(widths[-1], widths[-1], 3, padding=1)
         self.output = build_output(architecture)
-        self.decoder = Decoder(
-            (2 * widths[-1], *reversed(widths)), self.output.channels, momentum
-        )
+        self.decoder = Decoder((2 * widths[-1], *reversed(widths)), self.output.channels, momentum)
 
     def forward(self, reference: Tensor, other: Tensor) -> Tensor:
         return self.output.cut(self.uncut(reference, other))
@@ -142,9 +140,7 @@ class DFVO(nn.Module):
         )
         reference_base, other_base = self.base(of_reference, of_other)
         return (
-            Features(
-                reference_base, self.detail_convolution(self.reference_detail(of_reference))
-            ),
+            Features(reference_base, self.detail_convolution(self.reference_detail(of_reference))),
             Features(other_base, self.detail_convolution(self.other_detail(of_other))),
         )
 
