@@ -11,6 +11,8 @@ from MedFusionLib.methods.dfvo.outputs import EnhancedBands
 from MedFusionLib.methods.trained import shown
 from MedFusionLib.methods.weighted_bands import start_maps
 from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.dfvo_objectives import found_shading_error
+from MedFusionLib.training.dfvo_shading import fixed_shading
 from MedFusionLib.training.legible_module import Batch, FuserLoss
 from MedFusionLib.training.logged import log_dev_score, logged_total
 from MedFusionLib.training.rates import ScheduledTraining
@@ -53,6 +55,10 @@ class DFVOTraining(ScheduledTraining):
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         log_dev_score(self, self, *batch, batch_index)
+        if isinstance(self.network.output, EnhancedBands):
+            reference, _ = batch
+            error = found_shading_error(self.network, reference, fixed_shading(reference))
+            self.log("dev/shading", error, batch_size=len(reference), sync_dist=True)
 
 
 def fresh_network(architecture: Architecture) -> DFVO:

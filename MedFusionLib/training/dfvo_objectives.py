@@ -12,11 +12,14 @@ from torch.nn import functional as F
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods.dfvo.architecture import Architecture
 from MedFusionLib.methods.dfvo.layers import Decoder, Illumination
+from MedFusionLib.methods.dfvo.network import DFVO
+from MedFusionLib.methods.dfvo.outputs import EnhancedBands
 from MedFusionLib.training import dfvo_losses
 from MedFusionLib.training.asfe_losses import LOSSES as ASFE_LOSSES
 from MedFusionLib.training.dfvo_losses import FeatureNetwork
 from MedFusionLib.training.dfvo_shading import made_shading
 from MedFusionLib.training.legibility import DARK, Fuser
+from MedFusionLib.training.runs import Goal
 
 SHADING = 40.0
 
@@ -83,21 +86,35 @@ def _grey_fusion_terms(
     }
 
 
-class UnshadingLoss(nn.Module):
-    """What a reader must see, and an illumination that is a made bias field wherever one darkens.
+class ShadingLoss(nn.Module):
+    """The illumination of a darkened MR must be the made bias field that darkened it.
 
-    For networks that divide the MR by its illumination: the product of both is the MR as it is.
+    For networks that divide the MR by its illumination: the product of both is the MR as it is,
+    and the published terms that tie them have nothing left to do.
     """
+
+    def forward(self, fuser: DFVOFuser, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
+        error = found_shading_error(fuser.network, reference, made_shading(reference))
+        return {"shading": SHADING * error}
+
+
+class LegibleShadingLoss(nn.Module):
+    """The same, and what a reader must see in slices that nothing darkened, as for ``asfe``."""
 
     def __init__(self, legibility: float) -> None:
         super().__init__()
         self.seen = ASFE_LOSSES["legible"](legibility)
+        self.shading = ShadingLoss()
 
     def forward(self, fuser: DFVOFuser, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
-        found = fuser.network.output.enhancement.illumination
-        shading = made_shading(reference)
-        error = shading_error(found(reference * shading), shading, reference)
-        return self.seen(fuser, reference, other) | {"shading": SHADING * error}
+        return self.seen(fuser, reference, other) | self.shading(fuser, reference, other)
+
+
+def found_shading_error(network: DFVO, image: Tensor, shading: Tensor) -> Tensor:
+    """The error of the illumination that ``network`` finds in an MR darkened by ``shading``."""
+    output = network.output
+    assert isinstance(output, EnhancedBands)
+    return shading_error(output.enhancement.illumination(image * shading), shading, image)
 
 
 def shading_error(found: Tensor, shading: Tensor, image: Tensor) -> Tensor:
@@ -106,10 +123,19 @@ def shading_error(found: Tensor, shading: Tensor, image: Tensor) -> Tensor:
     return ((found.log() - shading.log()).abs() * counted).sum() / counted.sum().clamp(min=1)
 
 
-def _unshading_loss(legibility: float, architecture: Architecture) -> UnshadingLoss:
+def _shading_loss(legibility: float, architecture: Architecture) -> ShadingLoss:
+    _refuse_without_enhancement("shading", architecture)
+    return ShadingLoss()
+
+
+def _legible_loss(legibility: float, architecture: Architecture) -> LegibleShadingLoss:
+    _refuse_without_enhancement("legible", architecture)
+    return LegibleShadingLoss(legibility)
+
+
+def _refuse_without_enhancement(loss: str, architecture: Architecture) -> None:
     if architecture.output != "enhanced bands":
-        raise InputError("--loss legible is for --preset compact. Choose --loss paper.")
-    return UnshadingLoss(legibility)
+        raise InputError(f"--loss {loss} is for --preset compact. Choose --loss paper.")
 
 
 def _paper_loss(legibility: float, architecture: Architecture) -> PaperLoss:
@@ -119,7 +145,9 @@ def _paper_loss(legibility: float, architecture: Architecture) -> PaperLoss:
 
 
 LOSSES: dict[str, Callable[[float, Architecture], nn.Module]] = {
-    "legible": _unshading_loss,
+    "legible": _legible_loss,
+    "shading": _shading_loss,
     "paper": _paper_loss,
 }
-"""By the weight of what a reader must see, which the paper's loss has no part of."""
+"""By the weight of what a reader must see, which only the first has a part of."""
+GOALS = {"legible": Goal(), "shading": Goal("dev/shading", "min"), "paper": Goal()}

@@ -9,10 +9,10 @@ from MedFusionLib.methods.dfvo.architecture import PRESETS, Architecture
 from MedFusionLib.methods.dfvo.network import DFVO
 from MedFusionLib.methods.dfvo.weight_file import METHOD, network_from_state, save_network
 from MedFusionLib.training.augmentation import Augmentation
-from MedFusionLib.training.dfvo_objectives import LOSSES
 from MedFusionLib.training.dfvo_module import DFVOTraining, fresh_network
+from MedFusionLib.training.dfvo_objectives import GOALS, LOSSES
 from MedFusionLib.training.rates import RATES
-from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
+from MedFusionLib.training.runs import WEIGHTS_NAME, begin, chosen, fit, part_of_state
 from MedFusionLib.training.settings import DFVOSettings, Hardware
 from MedFusionLib.weights.files import read_weight_file
 
@@ -39,7 +39,9 @@ def train_dfvo(
         settings.rate,
         settings.epochs * settings.steps,
     )
-    state = part_of_state(fit(module, settings, folder, hardware, resume, Goal()), "network.")
+    state = part_of_state(
+        fit(module, settings, folder, hardware, resume, GOALS[settings.loss]), "network."
+    )
     trained = {key: state[key] for key in stored_shapes(module.network)}
     save_network(network_from_state(trained, architecture), folder / WEIGHTS_NAME)
     return folder / WEIGHTS_NAME

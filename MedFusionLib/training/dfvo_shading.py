@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,3 +26,9 @@ def made_shading(images: Tensor) -> Tensor:
     chosen = (torch.rand(count, 1, 1, 1, device=device) < SHADED_SHARE).to(images)
     depth = DEEPEST * chosen * torch.rand(count, 1, 1, 1, device=device).sqrt()
     return 1 - depth * taken
+
+
+def fixed_shading(images: Tensor) -> Tensor:
+    """One period of a cosine over the width of images (N, 1, H, W): 1 outside, darkest inside."""
+    places = torch.linspace(0, 2 * math.pi, images.shape[-1], device=images.device)
+    return (1 - DEEPEST / 2 * (1 - places.cos())).expand_as(images)

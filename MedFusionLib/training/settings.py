@@ -140,5 +140,7 @@ class DFVOSettings(PresetSettings):
 
     learning_rate: float = setting(2e-3, "The highest learning rate of the run.")
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
-    loss: str = setting("legible", "legible, with made bias fields, or paper for the paper's own.")
+    loss: str = setting(
+        "legible", "legible, shading for the enhancement alone, or the paper's own."
+    )
     legibility: float = setting(1.0, LEGIBILITY)

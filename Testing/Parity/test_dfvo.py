@@ -15,9 +15,10 @@ from typer.testing import CliRunner
 from MedFusionLib.commands.import_weights import app
 from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods.blocks.invertible import InvertibleCoupling
-from MedFusionLib.methods.checkpoints import Rules, author_key, load_renamed
+from MedFusionLib.methods.checkpoints import Rules, filled_renamed, load_renamed
 from MedFusionLib.methods.dfvo import DFVO, PRESETS, create, from_author_state
 from MedFusionLib.methods.dfvo.author_weights import ATTENTION, DETAIL
+from MedFusionLib.methods.dfvo.layers import Illumination
 from MedFusionLib.methods.dfvo.network import CrossAttention, SobelConvolution
 from MedFusionLib.training import dfvo_losses
 from MedFusionLib.training.dfvo_objectives import ImageHead
@@ -26,6 +27,18 @@ SALT = 0xC0DE
 SOBEL_ALONE: Rules = ((r"^", ".query."), *ATTENTION, (r"^\.CrossSQ_conv\.", ""))
 ATTENTION_ALONE: Rules = ((r"^", "."), *ATTENTION, (r"^\.", ""))
 COUPLING_ALONE: Rules = ((r"^", ".couplings.0."), *DETAIL, (r"^\.net\.0\.", ""))
+
+DECODER: Rules = (
+    (r"^blocks\.(\d)\.convolution\.", lambda match: f"Decode{int(match[1]) + 1}.Conv."),
+    (r"^blocks\.(\d)\.norm\.", lambda match: f"Decode{int(match[1]) + 1}.Bn."),
+    (r"^projection\.", "Sigmoid.Conv."),
+)
+ILLUMINATION: Rules = (
+    (r"^encoder\.(\d)\.convolution\.", lambda match: f"Encode{int(match[1]) + 1}.Conv."),
+    (r"^encoder\.(\d)\.norm\.", lambda match: f"Encode{int(match[1]) + 1}.Bn."),
+    (r"^decoder\.", ""),
+    *DECODER,
+)
 
 
 @pytest.fixture(scope="module")
@@ -126,17 +139,19 @@ def test_the_training_heads_draw_what_the_authors_draw(
     folder: Path, network: DFVO, state: dict[str, Tensor], source: int, names: str, output: str
 ) -> None:
     tensors, _ = read_case(folder / "net_prng.safetensors")
-    head = ImageHead(PRESETS["paper"]).eval()
-    load_renamed(head.decoder, {**decoder_state(state, names), **counters(head.decoder)}, DECODER)
+    head = ImageHead(PRESETS["paper"])
+    filled_renamed(head.decoder, decoder_state(state, names), DECODER)
     features = network.features(tensors["in.vi"], tensors["in.ir"])[source]
     assert_close(head(features.base + features.detail), tensors[output])
 
 
-DECODER: Rules = (
-    (r"^blocks\.(\d)\.convolution\.", lambda match: f"Decode{int(match[1]) + 1}.Conv."),
-    (r"^blocks\.(\d)\.norm\.", lambda match: f"Decode{int(match[1]) + 1}.Bn."),
-    (r"^projection\.", "Sigmoid.Conv."),
-)
+@torch.no_grad()
+def test_the_illumination_is_what_the_authors_network_finds(
+    folder: Path, state: dict[str, Tensor]
+) -> None:
+    tensors, _ = read_case(folder / "net_prng.safetensors")
+    network = filled_renamed(Illumination(PRESETS["paper"]), part_of(state, "IL."), ILLUMINATION)
+    assert_close(network(tensors["in.vi"]), tensors["out.il"])
 
 
 def decoder_state(state: dict[str, Tensor], names: str) -> dict[str, Tensor]:
@@ -144,15 +159,6 @@ def decoder_state(state: dict[str, Tensor], names: str) -> dict[str, Tensor]:
     prefixes = (f"{names}Decode", f"{names}Sigmoid")
     return {
         key.removeprefix(names): value for key, value in state.items() if key.startswith(prefixes)
-    }
-
-
-def counters(module: nn.Module) -> dict[str, Tensor]:
-    """Counters of batches, which the recipe does not fill, under the authors' names."""
-    return {
-        author_key(key, DECODER): tensor
-        for key, tensor in module.state_dict().items()
-        if key.endswith("num_batches_tracked")
     }
 
 

@@ -20,6 +20,11 @@ DARKEST = 1 / 3
 """The least illumination of the enhanced bands: nothing is made more than three times brighter."""
 
 
+def brightest_around(maps: Tensor) -> Tensor:
+    """The largest of each 3×3 pixels of every map."""
+    return F.max_pool2d(maps, 3, stride=1, padding=1)
+
+
 class Block(nn.Module):
     """A convolution, or a transposed one, then batch norm and leaky ReLU."""
 
@@ -79,9 +84,16 @@ class Illumination(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor:
         if self.cell == 1:
-            return torch.sigmoid(self.decoder(self.encoder(image)))
-        found = torch.sigmoid(self.decoder(self.encoder(F.avg_pool2d(image, self.cell))))
+            return self._found(image)
+        found = self._found(F.avg_pool2d(image, self.cell))
         return F.interpolate(found, scale_factor=self.cell, mode="bilinear", align_corners=False)
+
+    def _found(self, image: Tensor) -> Tensor:
+        first, *between, last = self.encoder
+        maps = brightest_around(first(image))
+        for block in between:
+            maps = block(maps)
+        return torch.sigmoid(self.decoder(brightest_around(last(maps))))
 
 
 class Enhancement(nn.Module):

@@ -14,7 +14,7 @@ from MedFusionLib.methods.blocks.invertible import InvertibleStack
 from MedFusionLib.methods.blocks.sizes import refuse_sizes_below_two_strides
 from MedFusionLib.methods.cddfuse.network import Features
 from MedFusionLib.methods.dfvo.architecture import GRID, KEYS_SHARE, Architecture
-from MedFusionLib.methods.dfvo.layers import Decoder, encoder
+from MedFusionLib.methods.dfvo.layers import Decoder, brightest_around, encoder
 from MedFusionLib.methods.dfvo.outputs import build_output
 
 
@@ -84,8 +84,8 @@ class BaseExtractor(nn.Module):
     def forward(self, reference: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Two (N, channels, H, W), H and W multiples of 4, to two of the same size."""
         of_reference, of_other = self.attention(
-            F.max_pool2d(self.reference_reduction(reference), 3, stride=1, padding=1),
-            F.max_pool2d(self.other_reduction(other), 3, stride=1, padding=1),
+            brightest_around(self.reference_reduction(reference)),
+            brightest_around(self.other_reduction(other)),
         )
         return (
             reference + self.reference_expansion(of_reference),
