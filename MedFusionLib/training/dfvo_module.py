@@ -61,6 +61,20 @@ class DFVOTraining(ScheduledTraining):
             self.log("dev/shading", error, batch_size=len(reference), sync_dist=True)
 
 
+class PublishedDFVOTraining(DFVOTraining):
+    """The same with the authors' optimiser, which forgets squared gradients soon."""
+
+    betas = (0.9, 0.8)
+
+
+TRAININGS = {
+    "legible": DFVOTraining,
+    "shading": DFVOTraining,
+    "paper": PublishedDFVOTraining,
+}
+"""By the name of the loss."""
+
+
 def fresh_network(architecture: Architecture) -> DFVO:
     """The untrained network; one that weighs bands begins with the same gains everywhere."""
     network = DFVO(architecture)
@@ -68,5 +82,5 @@ def fresh_network(architecture: Architecture) -> DFVO:
         start_maps(network.decoder.projection, network.output.bands)
         last = network.output.enhancement.estimate.decoder.projection
         nn.init.zeros_(last.weight)
-        nn.init.constant_(last.bias, _LIT)
+        last.bias = nn.Parameter(torch.full_like(last.weight[:, 0, 0, 0], _LIT))
     return network

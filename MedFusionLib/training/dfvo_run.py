@@ -9,7 +9,7 @@ from MedFusionLib.methods.dfvo.architecture import PRESETS, Architecture
 from MedFusionLib.methods.dfvo.network import DFVO
 from MedFusionLib.methods.dfvo.weight_file import METHOD, network_from_state, save_network
 from MedFusionLib.training.augmentation import Augmentation
-from MedFusionLib.training.dfvo_module import DFVOTraining, fresh_network
+from MedFusionLib.training.dfvo_module import TRAININGS, fresh_network
 from MedFusionLib.training.dfvo_objectives import GOALS, LOSSES
 from MedFusionLib.training.rates import RATES
 from MedFusionLib.training.runs import WEIGHTS_NAME, begin, chosen, fit, part_of_state
@@ -31,7 +31,7 @@ def train_dfvo(
     loss = chosen("loss", settings.loss, LOSSES)
     chosen("learning rate curve", settings.rate, RATES)
     begin(settings, folder, resume)
-    module = DFVOTraining(
+    module = TRAININGS[settings.loss](
         _first_network(settings, architecture),
         loss(settings.legibility, architecture),
         Augmentation(crop=settings.crop),

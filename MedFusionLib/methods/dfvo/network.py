@@ -65,9 +65,9 @@ class CrossAttention(nn.Module):
 
 def _gathered(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention over all places, not scaled by the length of the keys; maps as ``value``."""
-    tokens = (maps.flatten(2).transpose(1, 2) for maps in (query, key, value))
-    gathered = F.scaled_dot_product_attention(*tokens, scale=1.0)
-    return gathered.transpose(1, 2).reshape(value.shape)
+    queries, keys, values = (maps.flatten(2).mT for maps in (query, key, value))
+    gathered = F.scaled_dot_product_attention(queries, keys, values, scale=1.0)
+    return gathered.mT.reshape(value.shape)
 
 
 class BaseExtractor(nn.Module):

@@ -59,5 +59,6 @@ class EnhancedBands(nn.Module):
 
 def build_output(architecture: Architecture) -> SigmoidOutput | EnhancedBands:
     """The output that an architecture names."""
-    named = {"sigmoid": SigmoidOutput, "enhanced bands": EnhancedBands}
-    return named[architecture.output](architecture)
+    if architecture.output == "enhanced bands":
+        return EnhancedBands(architecture)
+    return SigmoidOutput(architecture)
