@@ -17,7 +17,7 @@ from MedFusionLib.methods import method_card
 from MedFusionLib.methods.dfvo import DFVO, PRESETS, Architecture
 from MedFusionLib.methods.dfvo.architecture import from_config
 from MedFusionLib.methods.dfvo.layers import Enhancement
-from MedFusionLib.methods.dfvo.weight_file import load_network, save_network
+from MedFusionLib.methods.dfvo.weight_file import load_network, network_from_state, save_network
 from MedFusionLib.sample_data import REFERENCE
 from MedFusionLib.slices.intensity import choose_window
 from MedFusionLib.slices.stack import slice_stack
@@ -26,8 +26,8 @@ from MedFusionLib.training.dfvo_module import fresh_network
 from MedFusionLib.training.dfvo_run import train_dfvo
 from MedFusionLib.training.dfvo_shading import made_shading
 from MedFusionLib.training.settings import DFVOSettings, Hardware
+from MedFusionLib.weights import load_weights
 
-CPU = torch.device("cpu")
 NARROW_PAPER = Architecture(widths=(4, 4, 4, 8), base_channels=8, illumination_widths=(4, 4, 4))
 
 
@@ -91,6 +91,17 @@ def sample_slice() -> Tensor:
     tensor = torch.from_numpy(image).float()[None, None]
     height, width = (side // 8 * 8 for side in tensor.shape[-2:])
     return tensor[..., :height, :width]
+
+
+@torch.no_grad()
+def test_the_shipped_enhancement_takes_back_a_part_of_a_known_darkening_of_the_sample() -> None:
+    image = sample_slice()
+    field = torch.linspace(1, 0.4, image.shape[-1]).expand_as(image)
+    state, entry = load_weights("dfvo")
+    network = network_from_state(state, from_config(entry.config))
+    tissue = image > 0.1
+    left = network.output.enhanced(image * field)[tissue] / image[tissue]
+    assert left.log().abs().mean() < 0.75 * field[tissue].log().abs().mean()
 
 
 def test_made_shading_is_smooth_and_between_the_deepest_and_none() -> None:
