@@ -9,6 +9,7 @@ from MedFusionLib.commands.training_command import training_command
 from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
+    DFVOSettings,
     EMMASettings,
     FusionSettings,
     LiveSettings,
@@ -88,5 +89,13 @@ app.command("adafuse")(
         "MedFusionLib.training.asfe_run",
         "train_adafuse",
         "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)
+app.command("dfvo")(
+    training_command(
+        DFVOSettings,
+        "MedFusionLib.training.dfvo_run",
+        "train_dfvo",
+        "DFVO: fuse, and brighten what a made bias field darkened in the MR.",
     )
 )

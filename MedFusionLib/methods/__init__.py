@@ -164,6 +164,16 @@ _CARDS = (
         module="MedFusionLib.methods.adafuse",
     ),
     MethodCard(
+        name="dfvo",
+        kind="learned",
+        summary="DFVO: brightens a shaded MR before it fuses; changes what the MR shows.",
+        modalities=ALL_MODALITIES,
+        parameters=416_770,
+        licence="Apache-2.0",
+        paper="arXiv 2505.04526, 2025",
+        module="MedFusionLib.methods.dfvo",
+    ),
+    MethodCard(
         name="ddfm",
         kind="learned",
         summary="DDFM: drawn from noise, led by both sources; here little more than their mean.",

@@ -132,3 +132,15 @@ class EMMASettings(PresetSettings):
         "equivariant, paper (the same, and the corners count that turns leave black), or legible.",
     )
     legibility: float = setting(0.05, "With --loss legible: " + LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DFVOSettings(PresetSettings):
+    """Additionally for DFVO: the curve of the rate, the loss, and a higher rate."""
+
+    learning_rate: float = setting(2e-3, "The highest learning rate of the run.")
+    rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    loss: str = setting(
+        "legible", "legible, shading for the enhancement alone, or the paper's own."
+    )
+    legibility: float = setting(1.0, LEGIBILITY)
