@@ -9,6 +9,7 @@ from MedFusionLib.commands.training_command import training_command
 from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
+    CoCoNetSettings,
     EMMASettings,
     FusionSettings,
     LiveSettings,
@@ -88,5 +89,13 @@ app.command("adafuse")(
         "MedFusionLib.training.asfe_run",
         "train_adafuse",
         "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)
+app.command("coconet")(
+    training_command(
+        CoCoNetSettings,
+        "MedFusionLib.training.coconet_run",
+        "train_coconet",
+        "CoCoNet: its encoder, the main stage, and the contrast of target and background.",
     )
 )
