@@ -164,6 +164,16 @@ _CARDS = (
         module="MedFusionLib.methods.adafuse",
     ),
     MethodCard(
+        name="coconet",
+        kind="learned",
+        summary="CoCoNet: a U-Net that looks through a frozen encoder; trained to show lesions.",
+        modalities=ALL_MODALITIES,
+        parameters=548_286,
+        licence="Apache-2.0",
+        paper="Liu et al., Int. J. Comput. Vis., 2024, arXiv 2211.10960",
+        module="MedFusionLib.methods.coconet",
+    ),
+    MethodCard(
         name="ddfm",
         kind="learned",
         summary="DDFM: drawn from noise, led by both sources; here little more than their mean.",

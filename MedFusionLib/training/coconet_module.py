@@ -23,6 +23,9 @@ from MedFusionLib.training.logged import log_dev_score, logged_total
 Batch = tuple[Tensor, Tensor, Tensor]
 """Reference, other, and 1 where the other shows its target: (N, 1, H, W) in [0, 1] each."""
 
+_HANDICAP = 100.0
+"""More than any ``dev/score`` of fused slices."""
+
 
 @dataclass(frozen=True)
 class Stages:
@@ -30,6 +33,7 @@ class Stages:
 
     encoder: int
     main: int
+    contrast: int
     encoder_is_given: bool = False
 
     def is_first(self, epoch: int) -> bool:
@@ -37,6 +41,10 @@ class Stages:
 
     def is_last(self, epoch: int) -> bool:
         return epoch >= self.encoder + self.main
+
+    def ends(self, epoch: int) -> bool:
+        """Whether no later stage will change what the epoch has trained."""
+        return self.is_last(epoch) or (self.contrast == 0 and not self.is_first(epoch))
 
 
 class CoCoNetTraining(LegibleTraining):
@@ -78,14 +86,15 @@ class CoCoNetTraining(LegibleTraining):
     def validation_step(self, batch: Batch, batch_index: int) -> None:  # type: ignore[override]
         """Log ``dev/score``; before there are fused slices, minus the loss of the encoder.
 
-        So no epoch of the first stage is chosen over one of the others, whose scores are positive.
+        Handicaps see to it that an epoch of the last stage is chosen, and none of the first.
         """
         reference, other, _ = batch
         if not self.stages.is_first(self.current_epoch):
-            log_dev_score(self, self, reference, other, batch_index)
+            handicap = 0.0 if self.stages.ends(self.current_epoch) else _HANDICAP
+            log_dev_score(self, self, reference, other, batch_index, handicap)
             return
         loss = self.encoding(reference, other)["redrawing"]
-        self.log("dev/score", -loss, batch_size=len(reference), sync_dist=True)
+        self.log("dev/score", -loss - 2 * _HANDICAP, batch_size=len(reference), sync_dist=True)
 
     def changed(self, reference: Tensor, other: Tensor, target: Tensor) -> Batch:
         """An augmented batch: the target moves with the other source, and stays all or nothing."""

@@ -21,7 +21,7 @@ from MedFusionLib.weights.files import read_weight_file
 def train_coconet(
     settings: CoCoNetSettings, folder: Path, hardware: Hardware, resume: bool = False
 ) -> Path:
-    """Train and write ``weights.safetensors`` of the best epoch that fuses into ``folder``.
+    """Train and write ``weights.safetensors`` of the last stage's best epoch into ``folder``.
 
     ``resume`` goes on from the folder's last checkpoint. Raises ``InputError`` for an unknown
     preset or loss, for shares or a batch with which a stage cannot be trained, for missing data,
@@ -75,7 +75,7 @@ def stages_of(settings: CoCoNetSettings) -> Stages:
     main = settings.epochs - encoder - contrast
     if main < 1:
         raise InputError(f"{settings.epochs} epochs are too few for the stages. Add --epochs.")
-    return Stages(encoder, main, encoder_is_given=bool(settings.start_from))
+    return Stages(encoder, main, contrast, encoder_is_given=bool(settings.start_from))
 
 
 def _epochs(share: float, epochs: int) -> int:
