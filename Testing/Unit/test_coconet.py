@@ -147,8 +147,8 @@ def test_the_contrast_is_the_ratio_of_distances_that_it_is_said_to_be() -> None:
         "target": sum((fused - reference.roll(-step, 0)).abs().mean() for step in range(3)),
         "background": sum((fused - other.roll(-step, 0)).abs().mean() for step in range(3)),
     }
-    assert terms["target"].item() == pytest.approx(float(sum(STAGES) * 0.2 / away["target"]), 1e-4)
-    assert terms["background"].item() == pytest.approx(
+    assert terms["target contrast"].item() == pytest.approx(float(sum(STAGES) * 0.2 / away["target"]), 1e-4)
+    assert terms["background contrast"].item() == pytest.approx(
         float(sum(STAGES) * 0.1 / away["background"]), 1e-4
     )
 
@@ -165,6 +165,25 @@ def test_nothing_is_better_than_the_target_of_the_other_in_the_rest_of_the_refer
         worse = coupled_contrast(module.features, maximum, reference, other, target)
     for name, term in best.items():
         assert term.abs() < 1e-5 < worse[name]
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_the_last_stage_adds_the_contrast_to_all_terms_of_the_main_stage(loss: str) -> None:
+    torch.manual_seed(3)
+    batch = torch.rand(3, 3, 1, 64, 64)
+    names = []
+    for last in (False, True):
+        module = CoCoNetTraining(
+            fresh_network(NARROW),
+            lambda terms: LOSSES[loss](terms, 1.0),
+            Augmentation(crop=64),
+            1e-3,
+            1,
+            Stages(encoder=0, main=0 if last else 1, contrast=int(last)),
+        )
+        names.append(list(module.terms(*batch)))
+    assert len(names[1]) == len(names[0]) + 2
+    assert set(names[1]) - set(names[0]) == {"target contrast", "background contrast"}
 
 
 def test_a_contrast_needs_three_pairs() -> None:
