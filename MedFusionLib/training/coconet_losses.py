@@ -109,8 +109,12 @@ def coupled_contrast(
     fused, reference, other = signed(fused), signed(reference), signed(other)
     rest = 1 - target
     return {
-        "target contrast": contrast(features, fused * target, other * target, _beside(reference, target)),
-        "background contrast": contrast(features, fused * rest, reference * rest, _beside(other, rest)),
+        "target contrast": contrast(
+            features, fused * target, other * target, _beside(reference, target)
+        ),
+        "background contrast": contrast(
+            features, fused * rest, reference * rest, _beside(other, rest)
+        ),
     }
 
 

@@ -147,7 +147,9 @@ def test_the_contrast_is_the_ratio_of_distances_that_it_is_said_to_be() -> None:
         "target": sum((fused - reference.roll(-step, 0)).abs().mean() for step in range(3)),
         "background": sum((fused - other.roll(-step, 0)).abs().mean() for step in range(3)),
     }
-    assert terms["target contrast"].item() == pytest.approx(float(sum(STAGES) * 0.2 / away["target"]), 1e-4)
+    assert terms["target contrast"].item() == pytest.approx(
+        float(sum(STAGES) * 0.2 / away["target"]), 1e-4
+    )
     assert terms["background contrast"].item() == pytest.approx(
         float(sum(STAGES) * 0.1 / away["background"]), 1e-4
     )
