@@ -172,6 +172,7 @@ _CARDS = (
         licence="Apache-2.0",
         paper="Liu et al., Int. J. Comput. Vis., 2024, arXiv 2211.10960",
         module="MedFusionLib.methods.coconet",
+        reduced_precisions=("float16",),
     ),
     MethodCard(
         name="ddfm",
