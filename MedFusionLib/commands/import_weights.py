@@ -120,6 +120,20 @@ def import_dfvo(
     print(f"Wrote {output}. Use it with: --option weights={output}")
 
 
+@app.command("coconet")
+def import_coconet(
+    checkpoint: Path = typer.Argument(..., help="The authors' file, latest.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+) -> None:
+    """Import a checkpoint of CoCoNet, its encoder (VGG-19) with it."""
+    from MedFusionLib.methods.coconet.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))

@@ -10,6 +10,7 @@ from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
     DFVOSettings,
+    CoCoNetSettings,
     EMMASettings,
     FusionSettings,
     LiveSettings,
@@ -97,5 +98,13 @@ app.command("dfvo")(
         "MedFusionLib.training.dfvo_run",
         "train_dfvo",
         "DFVO: fuse, and brighten what a made bias field darkened in the MR.",
+    )
+)
+app.command("coconet")(
+    training_command(
+        CoCoNetSettings,
+        "MedFusionLib.training.coconet_run",
+        "train_coconet",
+        "CoCoNet: its encoder, the main stage, and the contrast of target and background.",
     )
 )

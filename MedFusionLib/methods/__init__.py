@@ -174,6 +174,17 @@ _CARDS = (
         module="MedFusionLib.methods.dfvo",
     ),
     MethodCard(
+        name="coconet",
+        kind="learned",
+        summary="CoCoNet: a U-Net that looks through a frozen encoder; trained to show lesions.",
+        modalities=ALL_MODALITIES,
+        parameters=548_286,
+        licence="Apache-2.0",
+        paper="Liu et al., Int. J. Comput. Vis., 2024, arXiv 2211.10960",
+        module="MedFusionLib.methods.coconet",
+        reduced_precisions=("float16",),
+    ),
+    MethodCard(
         name="ddfm",
         kind="learned",
         summary="DDFM: drawn from noise, led by both sources; here little more than their mean.",

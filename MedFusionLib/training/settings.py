@@ -106,6 +106,17 @@ class CDDFuseSettings(PresetSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
+class CoCoNetSettings(PresetSettings):
+    """Additionally for CoCoNet: the shares of its first and last stage, and the loss."""
+
+    crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
+    encoder_share: float = setting(0.15, "Share of the epochs that train the encoder.", least=0)
+    contrast_share: float = setting(0.06, "Share of the epochs with the contrast.", least=0)
+    loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
+    legibility: float = setting(1.0, LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
 class SensingSettings(RunSettings):
     """Additionally for EMMA's sensing networks: their size, and what fuses the slices they see."""
 
