@@ -14,6 +14,7 @@ from MedFusionLib.training.settings import (
     LiveSettings,
     SensingSettings,
     StageSettings,
+    WaveletSettings,
 )
 
 app = typer.Typer(help="Train a learned method.", no_args_is_help=True)
@@ -88,5 +89,13 @@ app.command("adafuse")(
         "MedFusionLib.training.asfe_run",
         "train_adafuse",
         "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)
+app.command("wavelet")(
+    training_command(
+        WaveletSettings,
+        "MedFusionLib.training.wavelet_run",
+        "train_wavelet",
+        "The wavelet autoencoder: both stages in one run, to rebuild images and then to fuse them.",
     )
 )
