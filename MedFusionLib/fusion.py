@@ -6,44 +6,46 @@ file or MRML node → Volume → alignment → intensity → slices → method �
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from MedFusionLib.computing.device import choose_device, computed_precision, run_in_batches
 from MedFusionLib.computing.stack_fusion import StackFuser
-from MedFusionLib.errors import GeometryError, InputError, RegistrationError
+from MedFusionLib.errors import InputError
+from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, Progress, lay
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.methods.rebuilding import rebuild_of
-from MedFusionLib.registration import overlap as alignments
-from MedFusionLib.registration.transform_checks import refuse_bad_transform
+from MedFusionLib.methods.several import for_several
 from MedFusionLib.slices import intensity
 from MedFusionLib.slices.legend import scale_of
 from MedFusionLib.slices.painting import (
+    Layer,
     SlicePainter,
     brightest_channel,
-    choose_colour_map,
+    choose_colour_maps,
     empty_result,
 )
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS, refuse_two_patients
 from MedFusionLib.volumes.validation import checked_input
-from MedFusionLib.volumes.volume import Volume, same_grid
+from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
     import SimpleITK
 
+    from MedFusionLib.computing.stack_fusion import Rebuild
     from MedFusionLib.hidden import Hidden
 
-REGISTERED = ("rigid", "affine", "deformable")
-ALIGNMENTS = ("none", "resample", *REGISTERED)
+WindowChoice = str | tuple[float, float] | None
+_ORDINALS = ("second", "third", "fourth", "fifth")
+_FOR_ANY = ("auto", "grey")
+"""Colours that can be meant for several volumes at once."""
 
-Progress = Callable[[int, int, str], None]
-Cancel = Callable[[], bool]
+__all__ = ["ALIGNMENTS", "REGISTERED", "FusionResult", "fuse", "roles_of_others"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,14 @@ class FusionResult:
     """From reference space to other space (LPS, mm), given or found; None for none."""
     reference: Volume | None = None
     """The reference volume, as it was fused."""
+    aligned_further: tuple[Volume, ...] = ()
+    """Likewise all other volumes behind the first, as the report lists them in ``further``."""
+    further_transforms: tuple[SimpleITK.Transform | None, ...] = ()
+
+    @property
+    def aligned_others(self) -> tuple[Volume, ...]:
+        """All other volumes on the reference's grid."""
+        return self.aligned_other, *self.aligned_further
 
     @cached_property
     def hidden(self) -> Hidden:
@@ -65,30 +75,21 @@ class FusionResult:
         from MedFusionLib.hidden import hidden_contrast
 
         assert self.reference is not None
-        return hidden_contrast(self.reference, self.aligned_other, self.volume, self.report)
-
-
-@dataclass(frozen=True)
-class _LaidOn:
-    """The other volume on the reference's grid, and what brought it there."""
-
-    other: Volume
-    transform: SimpleITK.Transform | None
-    report: dict[str, Any]
+        return hidden_contrast(self.reference, self.aligned_others, self.volume, self.report)
 
 
 def fuse(
-    reference: Volume,
-    other: Volume,
+    reference: Volume | Sequence[Volume],
+    other: Volume | None = None,
     method: str | FusionMethod = DEFAULT_METHOD,
-    alignment: str | SimpleITK.Transform = "resample",
+    alignment: str | SimpleITK.Transform | list[str | SimpleITK.Transform] = "resample",
     device: str = "auto",
-    colour: str = "auto",
+    colour: str | list[str] = "auto",
     *,
-    initial: SimpleITK.Transform | None = None,
+    initial: SimpleITK.Transform | list[SimpleITK.Transform | None] | None = None,
     plane: str = "axial",
     window_reference: str | tuple[float, float] | None = None,
-    window_other: str | tuple[float, float] | None = None,
+    window_other: WindowChoice | list[WindowChoice] = None,
     precision: str = "auto",
     batch_size: int | None = None,
     allow_nonfinite: bool = False,
@@ -97,9 +98,13 @@ def fuse(
     progress: Progress | None = None,
     cancel: Cancel | None = None,
 ) -> FusionResult:
-    """Fuse two volumes slice by slice.
+    """Fuse two or more volumes slice by slice: ``fuse(mr, ct)`` or ``fuse([mr, ct, pet, …])``.
 
-    ``reference`` (anatomical, usually MR) gives the grid; ``other`` is the CT, PET or SPECT.
+    ``reference`` (anatomical, usually MR) gives the grid; ``other`` is the CT, PET or SPECT. Of a
+    sequence, the first volume is the reference and all behind it are others; each is laid on the
+    reference by itself, and their order makes no difference (but for the colours of two functional
+    ones: the first is red, the second blue). What is set for the other volume (alignment, initial,
+    window_other, colour) then serves all of them, or is a list with one setting for each.
 
     ``method`` is a name of the registry, or a method built on ``device`` before, which spares
     loading its network again. ``alignment``: ``none`` (the grids must be equal), ``resample``
@@ -114,7 +119,7 @@ def fuse(
     ``progress(done, total, message)`` is told after each batch, ``cancel()`` is asked before
     each.
 
-    Returns a volume of int16 0 … 4095 (grey) or uint8 RGB, exactly 0 where both sources show
+    Returns a volume of int16 0 … 4095 (grey) or uint8 RGB, exactly 0 where all sources show
     background. Raises ``MedFusionError`` or ``ValueError`` with a sentence for the user.
     """
     started = time.perf_counter()
@@ -127,33 +132,52 @@ def fuse(
         warnings.append(
             f"The method '{name}' is not offered in {precision}: it ran in {used_precision}."
         )
-    refuse_two_patients(reference, other, force, warnings)
-    reference = checked_input(reference, "reference", allow_nonfinite, warnings)
-    other = checked_input(other, "other", allow_nonfinite, warnings)
-    if reference.is_colour:
-        raise InputError("The reference volume is a colour image. Choose a scalar MR or CT volume.")
-    colour_map = choose_colour_map(other, colour)
-    fused = empty_result(reference, colour_map)
+    reference, others = _checked(
+        _reference_and_others(reference, other), allow_nonfinite, force, warnings
+    )
+    colour_maps = choose_colour_maps(others, _for_each(colour, others, "colour"))
+    in_colour = any(colour_map is not None for colour_map in colour_maps)
+    fused = empty_result(reference, in_colour)
     output = slice_stack(fused, reference.direction_matrix, plane)
     # Windows come from the volume as measured: resampling blurs extremes and adds empty space.
-    windows = (
-        intensity.choose_window(reference, window_reference),
-        intensity.choose_window(brightest_channel(other), window_other),
-    )
-    aligned = _lay(reference, other, alignment, initial, force, warnings, progress, cancel)
+    shown = Layer(reference, intensity.choose_window(reference, window_reference))
+    windows = [
+        intensity.choose_window(brightest_channel(one), wanted)
+        for one, wanted in zip(others, _for_each(window_other, others, "window"), strict=True)
+    ]
+    told_of_each: list[list[str]] = [[] for _ in others]
+    laid = [
+        lay(reference, one, way, start, force, told, progress, cancel)
+        for one, way, start, told in zip(
+            others,
+            _for_each(alignment, others, "alignment"),
+            _for_each(initial, others, "initial transform"),
+            told_of_each,
+            strict=True,
+        )
+    ]
+    warnings += _named_by_role(told_of_each)
     aligned_at = time.perf_counter()
 
     if isinstance(method, str):
         method = create_method(name, chosen.device, **dict(method_options or {}))
     described = _describe_method(method, method_options)
-    painter = SlicePainter(reference, aligned.other, windows, plane, colour_map)
+    layers = [
+        Layer(one.other, window, colour_map)
+        for one, window, colour_map in zip(laid, windows, colour_maps, strict=True)
+    ]
+    painter = SlicePainter(shown, layers, plane)
     rebuild = rebuild_of(method, method_options)
+    if len(others) > 1:
+        method, rebuild = for_several(method), _for_several_again(rebuild)
     with StackFuser(method, painter, output, chosen.device, used_precision, rebuild) as fuser:
         del method  # the fuser alone holds it, and can free a GPU of it
         for done in run_in_batches(fuser, len(output), batch_size, cancel):
             if progress is not None:
                 progress(done, len(output), "Fusing slices")
     warnings += fuser.warnings
+    for one in others:
+        warnings += _training_warning(card.modalities, one.modality, name)
     finished = time.perf_counter()
 
     report = {
@@ -164,11 +188,17 @@ def fuse(
         "precision": used_precision,
         "plane": plane,
         "slices": len(output),
-        "colour": colour_map or "grey",
-        "reference": _describe(reference, windows[0]),
-        "other": _describe(other, windows[1]),
-        **aligned.report,
-        "warnings": warnings + _training_warning(card.modalities, other.modality, name),
+        "colour": next((one for one in colour_maps if one is not None), "grey"),
+        "reference": _describe(reference, shown.window),
+        "other": {**_describe(others[0], windows[0]), "colour": colour_maps[0] or "grey"},
+        **laid[0].report,
+        "further": [
+            {**_describe(one, window), "colour": colour_map or "grey", **placed.report}
+            for one, window, colour_map, placed in list(
+                zip(others, windows, colour_maps, laid, strict=True)
+            )[1:]
+        ],
+        "warnings": warnings,
         "seconds": {
             "align": aligned_at - started,
             "fuse": finished - aligned_at,
@@ -178,7 +208,80 @@ def fuse(
     volume = replace(
         reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
-    return FusionResult(volume, report, aligned.other, aligned.transform, reference)
+    return FusionResult(
+        volume,
+        report,
+        laid[0].other,
+        laid[0].transform,
+        reference,
+        tuple(one.other for one in laid[1:]),
+        tuple(one.transform for one in laid[1:]),
+    )
+
+
+def roles_of_others(count: int) -> list[str]:
+    """What messages call the other volumes: the other one, or the second, third … of more."""
+    if count == 1:
+        return ["other"]
+    return [*_ORDINALS, *(f"{number}th" for number in range(6, count + 2))][:count]
+
+
+def _reference_and_others(
+    reference: Volume | Sequence[Volume], other: Volume | None
+) -> list[Volume]:
+    volumes = [reference] if isinstance(reference, Volume) else list(reference)
+    volumes += [] if other is None else [other]
+    if len(volumes) < 2:
+        raise InputError("A fusion needs a reference and at least one other volume.")
+    return volumes
+
+
+def _checked(
+    volumes: list[Volume], allow_nonfinite: bool, force: bool, warnings: list[str]
+) -> tuple[Volume, list[Volume]]:
+    """The reference and the others, fit to be fused and of one patient."""
+    roles = ["reference", *roles_of_others(len(volumes) - 1)]
+    for (one, role), (two, role_two) in combinations(zip(volumes, roles, strict=True), 2):
+        refuse_two_patients(one, two, force, warnings, (role, role_two))
+    reference, *others = (
+        checked_input(one, role, allow_nonfinite, warnings)
+        for one, role in zip(volumes, roles, strict=True)
+    )
+    if reference.is_colour:
+        raise InputError("The reference volume is a colour image. Choose a scalar MR or CT volume.")
+    return reference, others
+
+
+def _named_by_role(told_of_each: list[list[str]]) -> list[str]:
+    """The sentences on each of the others, with its role before them where there are several."""
+    if len(told_of_each) == 1:
+        return told_of_each[0]
+    return [
+        f"{role.capitalize()} volume: {sentence}"
+        for role, told in zip(roles_of_others(len(told_of_each)), told_of_each, strict=True)
+        for sentence in told
+    ]
+
+
+def _for_each(setting: Any, others: Sequence[Volume], name: str) -> list[Any]:
+    """One setting for each of the others, from a list of them or from one that serves all."""
+    if not isinstance(setting, list):
+        is_for_one = setting is not None and not isinstance(setting, str)
+        if len(others) > 1 and (is_for_one or (name == "colour" and setting not in _FOR_ANY)):
+            raise InputError(
+                f"One {name} was given for {len(others)} other volumes. Give one for each of them."
+            )
+        return [setting] * len(others)
+    if len(setting) != len(others):
+        raise InputError(
+            f"Of the setting '{name}' there are {len(setting)} for {len(others)} other volumes. "
+            "Give one for each of them."
+        )
+    return setting
+
+
+def _for_several_again(rebuild: Rebuild) -> Rebuild:
+    return lambda device: for_several(rebuild(device))
 
 
 def _describe_method(method: FusionMethod, options: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -189,85 +292,6 @@ def _describe_method(method: FusionMethod, options: Mapping[str, Any] | None) ->
         "weights_sha256": getattr(method, "weights_sha256", None),
         "seed": getattr(method, "seed", None),
     }
-
-
-def _lay(
-    reference: Volume,
-    other: Volume,
-    alignment: str | SimpleITK.Transform,
-    initial: SimpleITK.Transform | None,
-    force: bool,
-    warnings: list[str],
-    progress: Progress | None,
-    cancel: Cancel | None,
-) -> _LaidOn:
-    if initial is not None and alignment not in REGISTERED:
-        raise InputError(
-            "An initial transform is where a registration starts: choose the alignment rigid or "
-            "affine with it, or give it as the transform to use (--transform)."
-        )
-    for given in (alignment, initial):
-        if given is not None and not isinstance(given, str):
-            refuse_bad_transform(given, "The given transform")
-    if not isinstance(alignment, str):
-        return _resampled(reference, other, alignment, "given", force, warnings)
-    if alignment not in ALIGNMENTS:
-        raise InputError(
-            f"There is no alignment '{alignment}'. Choose one of: {', '.join(ALIGNMENTS)}."
-        )
-    if alignment == "none" and not same_grid(reference, other):
-        raise GeometryError(
-            "The two volumes have different grids. Let the other one be resampled "
-            "(--alignment resample), or choose volumes on one grid."
-        )
-    if alignment not in REGISTERED:
-        return _resampled(reference, other, None, alignment, force, warnings)
-    from MedFusionLib.registration.align import align
-
-    found = align(
-        reference, other, alignment, initial, progress=progress, cancel=cancel, force=force
-    )
-    quality = found.quality
-    if quality.verdict == "failed" and not force:
-        raise RegistrationError(f"The volumes could not be aligned: {quality.reason}")
-    if quality.verdict != "pass":
-        warnings.append(f"The alignment is {quality.verdict}: {quality.reason}")
-    laid = _resampled(reference, other, found.transform, alignment, force, warnings)
-    return replace(laid, report={**laid.report, "registration": found.to_report()})
-
-
-def _resampled(
-    reference: Volume,
-    other: Volume,
-    transform: SimpleITK.Transform | None,
-    kind: str,
-    force: bool,
-    warnings: list[str],
-) -> _LaidOn:
-    overlap = alignments.describe_overlap(reference, other, transform)
-    if overlap.kind == alignments.NO_OVERLAP or not force:
-        alignments.refuse_bad_overlap(overlap)
-    if overlap.kind == alignments.DIFFERENT_FRAMES:
-        warnings.append(f"{overlap.sentence} They were fused as they lie because that was forced.")
-    if overlap.is_little:
-        warnings.append(f"Only {100 * overlap.fraction:.0f} % of the smaller volume overlaps.")
-    described = {"kind": kind, "matrix": _matrix(transform)}
-    report = {
-        "transform": described,
-        "overlap": {"kind": overlap.kind, "fraction": overlap.fraction},
-    }
-    return _LaidOn(alignments.resample(other, reference, transform), transform, report)
-
-
-def _matrix(transform: SimpleITK.Transform | None) -> list[list[float]] | None:
-    """4×4 matrix (LPS, mm, reference space to other space), None for a non-linear transform."""
-    if transform is None:
-        return np.eye(4).tolist()
-    if not transform.IsLinear():
-        return None
-    from MedFusionLib.registration.transforms import matrix_of
-
-    return matrix_of(transform).tolist()
 
 
 def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:

@@ -1,9 +1,9 @@
 """What a fused volume hides: at each voxel, the share of each source's local contrast that is gone.
 
 The fused picture is compared with its sources as all three are shown: in their windows and colours.
-Around each voxel, weighted by a Gaussian, it is regressed on both sources at once; the slope on a
-source is the share of that source's contrast that is kept. Both slopes are computed together, so
-that contrast which only the other source has is not taken for the one's own.
+Around each voxel, weighted by a Gaussian, it is regressed on all sources at once; the slope on a
+source is the share of that source's contrast that is kept. The slopes are computed together, so
+that contrast which only another source has is not taken for the one's own.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from torch import Tensor
 
 from MedFusionLib.slices import colour as colours
 from MedFusionLib.slices.intensity import Window
-from MedFusionLib.slices.painting import GREY_MAXIMUM, SlicePainter
+from MedFusionLib.slices.painting import GREY_MAXIMUM, Layer, SlicePainter, layers_of
 from MedFusionLib.slices.stack import nearest_axes, slice_stack
 from MedFusionLib.volumes.volume import Volume
 
@@ -52,46 +52,67 @@ class Hidden:
     uint8 volumes, 0 to 100: 0 is shown in full or had nothing to hide, 100 is gone or inverted.
     """
 
-    of_reference: Volume
-    of_other: Volume
-    names: tuple[str, str]
+    of_sources: tuple[Volume, ...]
+    """Of the reference, and of each other volume in the order of the fusion."""
+    names: tuple[str, ...]
     """What the sources are called in the sentence: their modalities, or their roles."""
     head_voxels: int
 
+    @property
+    def of_reference(self) -> Volume:
+        """Of the reference."""
+        return self.of_sources[0]
+
+    @property
+    def of_other(self) -> Volume:
+        """Of the first other volume."""
+        return self.of_sources[1]
+
     @cached_property
     def worse(self) -> Volume:
-        """The larger of both at each voxel: where anything is hidden."""
-        voxels = np.maximum(self.of_reference.voxels, self.of_other.voxels)
+        """The largest of all at each voxel: where anything is hidden."""
+        voxels = np.maximum.reduce([volume.voxels for volume in self.of_sources])
         return replace(self.of_reference, voxels=voxels)
 
     @cached_property
-    def shares(self) -> tuple[float, float]:
-        """Share of the head at which more than 80 % of the reference's and the other's contrast is
-        hidden; nan without a head."""
+    def shares(self) -> tuple[float, ...]:
+        """Share of the head at which more than 80 % of each source's contrast is hidden; nan
+        without a head."""
         if not self.head_voxels:
-            return math.nan, math.nan
-        one, two = (
-            np.count_nonzero(volume.voxels > HIDDEN_PERCENT) / self.head_voxels
-            for volume in (self.of_reference, self.of_other)
+            return (math.nan,) * len(self.of_sources)
+        return tuple(
+            float(np.count_nonzero(volume.voxels > HIDDEN_PERCENT) / self.head_voxels)
+            for volume in self.of_sources
         )
-        return float(one), float(two)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """Keys of the sources in tables and reports: reference, other, further 1, further 2 …"""
+        further = (f"further {number}" for number in range(1, len(self.of_sources) - 1))
+        return "reference", "other", *further
 
     @property
     def sentence(self) -> str:
-        """The shares in words; the other volume first, whose lesions are lost most often."""
+        """The shares in words; the other volumes first, whose lesions are lost most often."""
         if not self.head_voxels:
-            return "Both sources are empty: there is nothing to hide."
-        reference, other = (_percent(share) for share in self.shares)
-        return (
-            f"{other[:1].upper()}{other[1:]} of the head hides more than {HIDDEN_PERCENT} % of the "
-            f"{self.names[1]}'s local contrast, {reference} that of the {self.names[0]}."
-        )
+            return "All sources are empty: there is nothing to hide."
+        (reference, *others), (name, *names) = map(_percent, self.shares), self.names
+        first = others[0]
+        told = [
+            f"{first[:1].upper()}{first[1:]} of the head hides more than {HIDDEN_PERCENT} % of the "
+            f"{names[0]}'s local contrast"
+        ]
+        beside = [*zip(others[1:], names[1:], strict=True), (reference, name)]
+        told += [f"{share} that of the {source}" for share, source in beside]
+        return ", ".join(told) + "."
 
     def areas(self, plane: str) -> dict[str, list[float]]:
         """mm² of each slice of a plane in which more than 80 % of a source's contrast is hidden,
-        for ``reference`` and ``other``."""
-        roles = {"reference": self.of_reference, "other": self.of_other}
-        return {role: _hidden_areas(volume, plane) for role, volume in roles.items()}
+        by its role."""
+        return {
+            role: _hidden_areas(volume, plane)
+            for role, volume in zip(self.roles, self.of_sources, strict=True)
+        }
 
     @property
     def figures(self) -> dict[str, Any]:
@@ -100,23 +121,24 @@ class Hidden:
         return {
             "sigma_mm": SIGMA_MM,
             "head_voxels": self.head_voxels,
-            "hidden_share": dict(zip(("reference", "other"), shares, strict=True)),
+            "hidden_share": dict(zip(self.roles, shares, strict=True)),
             "sentence": self.sentence,
         }
 
 
 def hidden_contrast(
-    reference: Volume, other: Volume, fused: Volume, report: Mapping[str, Any]
+    reference: Volume, others: Sequence[Volume], fused: Volume, report: Mapping[str, Any]
 ) -> Hidden:
     """Compare a fused volume with its sources, all on one grid.
 
-    ``other`` is the aligned one, and ``report`` that of the fusion (`FusionResult.report`): it has
-    the windows and the colour map. In colour, the reference is compared by luminance, the other
-    volume by luminance and both chrominances, as it is seen in its own colours.
+    ``others`` are the aligned ones, and ``report`` that of the fusion (`FusionResult.report`): it
+    has the windows and the colour maps. In colour, grey sources are compared by luminance, those
+    in colours by luminance and both chrominances, as they are seen in their own colours.
     """
-    maps = [np.zeros(reference.grid_shape, np.uint8) for _ in range(2)]
+    sources = (reference, *others)
+    maps = [np.zeros(reference.grid_shape, np.uint8) for _ in sources]
     stacks = [slice_stack(one, reference.direction_matrix, "axial") for one in maps]
-    compared = _Compared.of(reference, other, fused, report)
+    compared = _Compared.of(reference, others, fused, report)
     head_voxels = 0
     for place in compared.slabs():
         *shares, head = compared.hidden(place)
@@ -124,8 +146,11 @@ def hidden_contrast(
         for stack, share in zip(stacks, shares, strict=True):
             stack[place.start : place.stop] = (share * 100).round().to(torch.uint8).numpy()
     metadata = {**fused.metadata, "units": "per cent of the local contrast that is hidden"}
-    one, two = (replace(fused, voxels=voxels, metadata=metadata) for voxels in maps)
-    return Hidden(one, two, (_name("reference", reference), _name("other", other)), head_voxels)
+    return Hidden(
+        tuple(replace(fused, voxels=voxels, metadata=metadata) for voxels in maps),
+        _names(sources),
+        head_voxels,
+    )
 
 
 def _hidden_areas(volume: Volume, plane: str) -> list[float]:
@@ -135,8 +160,17 @@ def _hidden_areas(volume: Volume, plane: str) -> list[float]:
     return [float(count) for count in counts * (math.prod(volume.spacing) / between)]
 
 
-def _name(role: str, volume: Volume) -> str:
-    return f"{role} volume" if volume.modality == "unknown" else volume.modality
+def _names(sources: Sequence[Volume]) -> tuple[str, ...]:
+    """Modalities, with a number where several are of one; roles where nobody knows."""
+    named = ["reference volume", "other volume"]
+    named += [f"further volume {number}" for number in range(1, len(sources) - 1)]
+    modalities = [source.modality for source in sources]
+    for place, modality in enumerate(modalities):
+        if modality != "unknown":
+            before = modalities[:place].count(modality)
+            alone = modalities.count(modality) == 1 or len(sources) == 2
+            named[place] = modality if alone else f"{modality} ({before + 1})"
+    return tuple(named)
 
 
 def _percent(share: float) -> str:
@@ -155,14 +189,17 @@ class _Compared:
 
     @classmethod
     def of(
-        cls, reference: Volume, other: Volume, fused: Volume, report: Mapping[str, Any]
+        cls,
+        reference: Volume,
+        others: Sequence[Volume],
+        fused: Volume,
+        report: Mapping[str, Any],
     ) -> _Compared:
-        windows = (
-            Window(**report["reference"]["window"]),
-            Window(**report["other"]["window"]),
+        painter = SlicePainter(
+            Layer(reference, Window(**report["reference"]["window"])),
+            layers_of(others, report),
+            "axial",
         )
-        colour_map = None if report["colour"] == "grey" else report["colour"]
-        painter = SlicePainter(reference, other, windows, "axial", colour_map)
         directions = reference.direction_matrix
         left, posterior, superior = nearest_axes(directions)
         steps = [reference.spacing[axis] for axis in (superior, posterior, left)]
@@ -170,7 +207,7 @@ class _Compared:
         return cls(
             painter,
             slice_stack(fused.voxels, directions, "axial"),
-            GREY_MAXIMUM if colour_map is None else 255,
+            255 if painter.in_colour else GREY_MAXIMUM,
             (sigma / steps[0], sigma / steps[1], sigma / steps[2]),
         )
 
@@ -181,16 +218,18 @@ class _Compared:
             yield range(first, min(first + depth, count))
 
     def hidden(self, place: range) -> Tensor:
-        """(3, N, H, W) of some slices: hidden shares of both sources, and 1 where the head is."""
+        """(S + 1, N, H, W) of some slices: hidden shares of the S sources, and 1 where the head
+        is."""
         slices = self._axis(0, place)
-        channels = self._channels(slices.read)
-        lit = (torch.maximum(channels[0], channels[1][0]) > HEAD_LEVEL).any(dim=0)
-        found = torch.zeros(3, len(place), *lit.shape)
+        sources, fused = self._channels(slices.read)
+        light = torch.stack([source[0] for source in sources]).amax(dim=0)
+        lit = (light > HEAD_LEVEL).any(dim=0)
+        found = torch.zeros(len(sources) + 1, len(place), *lit.shape)
         if lit.any():
             # Where no voxel in reach is above the level, no mean is: there is no head.
             rows, columns = self._around(1, lit.any(dim=1)), self._around(2, lit.any(dim=0))
-            light, other, fused = (one[..., rows.read, columns.read] for one in channels)
-            maps = _hidden_shares(light, other, fused, (slices, rows, columns))
+            *near, shown = (one[..., rows.read, columns.read] for one in (*sources, fused))
+            maps = _hidden_shares(near, shown, (slices, rows, columns))
             found[..., rows.written, columns.written] = maps
         return found
 
@@ -204,13 +243,13 @@ class _Compared:
         first, last = int(places[0]) - reach, int(places[-1]) + reach + 1
         return self._axis(number, range(max(0, first), min(last, len(lit))))
 
-    def _channels(self, read: slice) -> tuple[Tensor, Tensor, Tensor]:
-        """Reference (N, H, W), other and fused (C, N, H, W): luminance, or YCbCr in colour."""
+    def _channels(self, read: slice) -> tuple[list[Tensor], Tensor]:
+        """The sources and the fused picture (C, N, H, W): luminance, or YCbCr in colour."""
         needed = range(read.start, read.stop)
-        reference, other = self.painter.reference_unit(needed), self.painter.other_unit(needed)
+        units = [self.painter.reference_unit(needed), *self.painter.other_units(needed)]
         shown = self.fused[read].astype(np.float32) / self.full_scale
-        one, two = (torch.from_numpy(_planes(image)) for image in (other, shown))
-        return torch.from_numpy(np.ascontiguousarray(reference)), one, two
+        *sources, fused = (torch.from_numpy(_planes(image)) for image in (*units, shown))
+        return sources, fused
 
 
 def _planes(image: np.ndarray) -> np.ndarray:
@@ -252,45 +291,77 @@ def _along_axes(maps: Tensor, matrices: Sequence[Tensor]) -> Tensor:
     return torch.einsum("ln,...nhw->...lhw", slices, rows @ (maps @ columns.T))
 
 
-def _hidden_shares(
-    reference: Tensor, other: Tensor, fused: Tensor, axes: Sequence[_Axis]
-) -> Tensor:
-    """(3, N, H, W): hidden shares of both sources, and the share of each voxel in the head."""
-    kept, varied, head = _regressed(reference, other, fused, axes)
+def _hidden_shares(sources: Sequence[Tensor], fused: Tensor, axes: Sequence[_Axis]) -> Tensor:
+    """(S + 1, N, H, W): hidden shares of the sources, and the share of each voxel in the head."""
+    kept, varied, head = _regressed(sources, fused, axes)
+    count = len(sources)
     known = torch.stack([varies & head for varies in varied]).float()
     shares = (1 - torch.stack(kept)).clamp(0, 1) * known
     maps = _along_axes(torch.cat([shares, known, head[None].float()]), [axis.back for axis in axes])
-    shares, known = maps[:2], maps[2:4]
+    shares, known = maps[:count], maps[count : 2 * count]
     # Points of the lattice without contrast have no say in the share of the voxels beside them.
-    maps[:2] = torch.where(known > 0.5, shares / known.clamp(min=0.5), 0.0)
-    return torch.cat([maps[:2], maps[4:]])
+    maps[:count] = torch.where(known > 0.5, shares / known.clamp(min=0.5), 0.0)
+    return torch.cat([maps[:count], maps[2 * count :]])
 
 
 def _regressed(
-    reference: Tensor, other: Tensor, fused: Tensor, axes: Sequence[_Axis]
-) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor], Tensor]:
-    """Slopes on both sources, where each of them varies, and the head, on the lattice.
+    sources: Sequence[Tensor], fused: Tensor, axes: Sequence[_Axis]
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """Slopes on the sources, where each of them varies, and the head, on the lattice.
 
-    The model at each place: fused = k_r · (reference as grey) + k_o · other, up to a constant for
-    each channel; least squares with `RIDGE`. The slope on the other volume is common to all
-    channels. That on the reference is found in the luminance alone, whose share of the other volume
-    is free there: where luminance yields to a colour, it follows the colour at another slope.
+    The model at each place: fused = Σ kₛ · sourceₛ, up to a constant for each channel; least
+    squares with `RIDGE`. The slope on a source in colour is common to all channels. That on a grey
+    one is found in the luminance alone, where the share of the colours is free: where luminance
+    yields to a colour, it follows the colour at another slope.
     """
-    count, light = len(other), reference[None]
-    products = (light.square(), light * other[:1], light * fused[:1], other.square(), other * fused)
     smooth = [axis.smooth for axis in axes]
-    means = torch.cat([_along_axes(one, smooth) for one in (light, other, fused, *products)])
-    r, o, f, rr, ro, rf, oo, of = means.split([1, count, count, 1, 1, 1, count, count])
-    rr, ro, rf = rr - r.square(), ro - r * o[:1], rf - r * f[:1]
-    oo, of = oo - o.square(), of - o * f
-    all_oo, all_of = oo.sum(dim=0, keepdim=True), of.sum(dim=0, keepdim=True)
-    kept = _slope(rr, oo[:1], ro, rf, of[:1])[0], _slope(all_oo, rr, ro, all_of, rf)[0]
-    varied = (rr > LEAST_CONTRAST**2)[0], (all_oo > LEAST_CONTRAST**2)[0]
-    return kept, varied, torch.maximum(r[0], o[0]) > HEAD_LEVEL
+    means = [_along_axes(source, smooth) for source in sources]
+    fused_mean = _along_axes(fused, smooth)
+
+    def covariance(one: int, two: Tensor, mean: Tensor) -> Tensor:
+        """Of a source with another image, in the channels that both have (grey has only light)."""
+        shared = min(len(sources[one]), len(two))
+        product = _along_axes(sources[one][:shared] * two[:shared], smooth)
+        return product - means[one][:shared] * mean[:shared]
+
+    places = range(len(sources))
+    between = {
+        (i, j): covariance(i, sources[j], means[j]) for i in places for j in places if i <= j
+    }
+    shown = [covariance(i, fused, fused_mean) for i in places]
+    light = _slopes({key: one[0] for key, one in between.items()}, [one[0] for one in shown])
+    kept, variances = light, [between[i, i].sum(dim=0) for i in places]
+    if len(fused) > 1:
+        colours_too = _slopes(
+            {key: one.sum(dim=0) for key, one in between.items()},
+            [one.sum(dim=0) for one in shown],
+        )
+        kept = [colours_too[i] if len(source) > 1 else light[i] for i, source in enumerate(sources)]
+    brightest = torch.stack([mean[0] for mean in means]).amax(dim=0)
+    return kept, [one > LEAST_CONTRAST**2 for one in variances], brightest > HEAD_LEVEL
 
 
-def _slope(own: Tensor, beside: Tensor, both: Tensor, shown: Tensor, other_shown: Tensor) -> Tensor:
-    """Slope on a source from its variance, that of the source beside it, their covariance, and
-    those of either with the fused picture."""
-    own, beside = own + RIDGE, beside + RIDGE
-    return (shown * beside - other_shown * both) / (own * beside - both.square())
+def _slopes(between: Mapping[tuple[int, int], Tensor], shown: Sequence[Tensor]) -> list[Tensor]:
+    """Least squares at every place at once: Gaussian elimination of the normal equations.
+
+    ``between`` has the sources' (co)variances, ``shown`` their covariances with the picture. With
+    the ridge the matrix is positive definite, so no pivot is sought.
+    """
+    count = len(shown)
+    rows = [
+        [between[min(i, j), max(i, j)] + (RIDGE if i == j else 0.0) for j in range(count)]
+        for i in range(count)
+    ]
+    right = list(shown)
+    for pivot in range(count):
+        for below in range(pivot + 1, count):
+            factor = rows[below][pivot] / rows[pivot][pivot]
+            for column in range(pivot + 1, count):
+                rows[below][column] = rows[below][column] - factor * rows[pivot][column]
+            right[below] = right[below] - factor * right[pivot]
+    slopes = list(right)
+    for place in reversed(range(count)):
+        for column in range(place + 1, count):
+            slopes[place] = slopes[place] - rows[place][column] * slopes[column]
+        slopes[place] = slopes[place] / rows[place][place]
+    return slopes

@@ -19,6 +19,7 @@ from MedFusionLib.methods import method_card
 from MedFusionLib.registration import overlap as alignments
 from MedFusionLib.slices import intensity
 from MedFusionLib.slices.painting import (
+    Layer,
     SlicePainter,
     brightest_channel,
     choose_colour_map,
@@ -68,9 +69,10 @@ class SlicePreview:
             alignments.refuse_bad_overlap(overlap)
         aligned = alignments.resample(other, reference, transform)
         colour_map = choose_colour_map(other, options.get("colour", "auto"))
-        painter = SlicePainter(self.reference, aligned, windows, self._plane, colour_map)
+        layers = Layer(self.reference, windows[0]), Layer(aligned, windows[1], colour_map)
+        painter = SlicePainter(layers[0], layers[1:], self._plane)
         # Zeros take no memory before they are written, so this costs one slice at a time.
-        self._fused = empty_result(self.reference, colour_map)
+        self._fused = empty_result(self.reference, painter.in_colour)
         stack = slice_stack(self._fused, self.reference.direction_matrix, self._plane)
         offered = method_card(method.name).reduced_precisions
         precision = computed_precision(options.get("precision", "auto"), device, offered)

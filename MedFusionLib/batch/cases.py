@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,26 @@ from MedFusionLib.errors import InputError, sentence_of
 from MedFusionLib.outputs import bug_sentence
 from MedFusionLib.tables import read_rows
 
+_FURTHER_COLUMN = re.compile(r"further_(\d+)")
 REQUIRED_COLUMNS = ("case", "reference", "other")
+FURTHER_SETTINGS = ("modality", "window", "alignment", "colour")
+"""Columns that may stand beside ``further_1``, as ``further_1_window``."""
 SUMMARY_COLUMNS = ("case", "status", "seconds", "output", "error")
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 
 Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class FurtherVolume:
+    """A volume behind the second, and how it is set."""
+
+    path: Path
+    modality: str | None
+    window: str
+    alignment: str | Path
+    """A kind of alignment, a transform file, or empty: as the other volume."""
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,7 @@ class Case:
     reference: Path
     other: Path
     transform: Path | None
+    further: tuple[FurtherVolume, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -44,6 +61,9 @@ class Outcome:
 
 def read_cases(table: Path) -> list[Case]:
     """Read a CSV with the columns case, reference, other and, if wanted, transform.
+
+    Further volumes stand in ``further_1``, ``further_2`` …, each with the columns of
+    `FURTHER_SETTINGS` if wanted; a cell may be empty where a case has fewer volumes.
 
     Raises ``InputError`` for a missing file, column or cell, an empty table, a case named twice,
     and a name that is no file name.
@@ -62,7 +82,31 @@ def _case(row: Mapping[str, Any], folder: Path) -> Case:
         folder / row["reference"],
         folder / row["other"],
         folder / transform if transform else None,
+        tuple(_further(row, folder)),
     )
+
+
+def _further(row: Mapping[str, Any], folder: Path) -> Iterator[FurtherVolume]:
+    from MedFusionLib.laying import ALIGNMENTS
+
+    numbers = sorted(
+        int(found[1]) for name in row if name and (found := _FURTHER_COLUMN.fullmatch(name))
+    )
+    for number in numbers:
+        name = f"further_{number}"
+        if not row[name]:
+            continue
+        modality, window, alignment, colour = (
+            row.get(f"{name}_{setting}") or "" for setting in FURTHER_SETTINGS
+        )
+        is_kind = not alignment or alignment in ALIGNMENTS
+        yield FurtherVolume(
+            folder / row[name],
+            modality or None,
+            window or "auto",
+            alignment if is_kind else folder / alignment,
+            colour or "auto",
+        )
 
 
 def _refuse_unusable_names(names: list[str], table: Path) -> None:
@@ -91,9 +135,43 @@ def fuse_case(
     geometry = arguments.pop("geometry", None)
     if case.transform is not None:
         arguments["alignment"] = read_transform(case.transform)
-    reference = read_volume(case.reference, modalities[0], geometry=geometry)
-    other = read_volume(case.other, modalities[1], geometry=geometry)
-    write_volume(fuse(reference, other, **arguments, progress=progress).volume, output)
+    volumes = [
+        read_volume(path, modality, geometry=geometry)
+        for path, modality in (
+            (case.reference, modalities[0]),
+            (case.other, modalities[1]),
+            *((one.path, one.modality) for one in case.further),
+        )
+    ]
+    arguments |= _settings_of_each(case, arguments)
+    write_volume(fuse(volumes, **arguments, progress=progress).volume, output)
+
+
+def _settings_of_each(case: Case, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What `fuse` takes for each other volume: of the batch for the first, of the table behind."""
+    from MedFusionLib.registration.overlap import read_transform
+
+    if not case.further:
+        return {}
+    of_first = settings.get("alignment", "resample")
+    if not isinstance(of_first, str) and not all(one.alignment for one in case.further):
+        raise InputError(
+            "The transform of the table lays the other volume alone. Say in further_1_alignment "
+            "and so on how the further volumes are laid."
+        )
+    return {
+        "alignment": [
+            of_first,
+            *(
+                read_transform(one.alignment)
+                if isinstance(one.alignment, Path)
+                else one.alignment or of_first
+                for one in case.further
+            ),
+        ],
+        "window_other": [settings.get("window_other"), *(one.window for one in case.further)],
+        "colour": [settings.get("colour", "auto"), *(one.colour for one in case.further)],
+    }
 
 
 def run_cases(

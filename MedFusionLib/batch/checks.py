@@ -50,17 +50,21 @@ def refuse_bad_folder(folder: Path) -> None:
 def _inputs(cases: Iterable[Case]) -> Iterator[Path | None]:
     for case in cases:
         yield from (case.reference, case.other, case.transform)
+        for one in case.further:
+            yield one.path
+            yield one.alignment if isinstance(one.alignment, Path) else None
 
 
 def _faults(case: Case, output: Path) -> Iterator[str]:
     from MedFusionLib.registration.overlap import read_transform
 
-    for path in (case.reference, case.other):
+    for path in (case.reference, case.other, *(one.path for one in case.further)):
         if not path.exists():
             yield f"{case.case}: There is no file or folder '{path}'."
     try:
-        if case.transform is not None:
-            read_transform(case.transform)
+        for file in (case.transform, *(one.alignment for one in case.further)):
+            if isinstance(file, Path):
+                read_transform(file)
         if output.parent.is_dir():
             refuse_unwritable_file(output)
     except InputError as error:

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,15 @@ def run_cases_on(
 def _absolute(case: Case) -> Case:
     """Workers have working folders of their own."""
     transform = None if case.transform is None else case.transform.resolve()
-    return Case(case.case, case.reference.resolve(), case.other.resolve(), transform)
+    further = tuple(
+        replace(
+            one,
+            path=one.path.resolve(),
+            alignment=one.alignment.resolve() if isinstance(one.alignment, Path) else one.alignment,
+        )
+        for one in case.further
+    )
+    return Case(case.case, case.reference.resolve(), case.other.resolve(), transform, further)
 
 
 def _outcome_of(future: Any, case: Case) -> Outcome:

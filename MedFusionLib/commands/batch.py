@@ -24,7 +24,9 @@ SOME_FAILED = 1
 
 
 def batch_command(
-    cases: Path = typer.Argument(help="CSV: case, reference, other and, if wanted, transform."),
+    cases: Path = typer.Argument(
+        help="CSV: case, reference, other and, if wanted, transform, further_1 …"
+    ),
     output: Path = typer.Option(..., "--output", "-o", help="Folder for the fused volumes."),
     method: str = typer.Option("", help="Fusion method; see 'medfusion methods'."),
     alignment: str = typer.Option("resample", help="none, resample, rigid or affine."),

@@ -1,4 +1,4 @@
-"""``medfusion fuse``: two volumes in, one fused volume out."""
+"""``medfusion fuse``: two or more volumes in, one fused volume out."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from MedFusionLib.commands.common import (
     progress_bar,
     say,
 )
+from MedFusionLib.commands.further import ONCE_EACH, Further
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card
 from MedFusionLib.outputs import Outputs, refuse_collisions, together
@@ -37,6 +38,7 @@ WINDOW_HELP = (
 def fuse_command(
     reference: Path = typer.Argument(help="Reference volume (MR): file or DICOM folder."),
     other: Path = typer.Argument(help="Other volume (CT, PET, SPECT): file or DICOM folder."),
+    further: list[Path] = typer.Argument(None, help="Further volumes of the same patient."),
     output: Path = typer.Option(..., "--output", "-o", help="Fused volume to write."),
     method: str = typer.Option("", help="Fusion method; see 'medfusion methods'."),
     alignment: str = typer.Option("resample", help="none, resample, rigid, affine or deformable."),
@@ -59,6 +61,15 @@ def fuse_command(
         None, "--series", help="Series UID in a DICOM folder; UID:NAME=VALUE for one stack of it."
     ),
     series_b: str | None = typer.Option(None, help="The same for the other volume."),
+    further_modality: list[str] = typer.Option([], help=f"Modality, or auto, {ONCE_EACH}"),
+    further_series: list[str] = typer.Option([], help=f"Series UID {ONCE_EACH}"),
+    further_window: list[str] = typer.Option([], help=f"Window {ONCE_EACH}"),
+    further_alignment: list[str] = typer.Option(
+        [], help=f"Alignment, or transform file, {ONCE_EACH} As that of the other if not given."
+    ),
+    further_colour: list[str] = typer.Option(
+        [], help=f"Colour {ONCE_EACH} Two volumes in colour are red and blue."
+    ),
     geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     aligned: Path | None = typer.Option(None, help="Also write the aligned other volume here."),
     uncertainty: Path | None = typer.Option(
@@ -85,27 +96,40 @@ def fuse_command(
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the report as JSON."),
 ) -> None:
-    """Fuse two volumes. The result lies on the reference's grid."""
+    """Fuse two or more volumes. The result lies on the reference's grid."""
     # Everything that can be refused cheaply is refused before a large file is read.
     method_name = _known_method(method)
     options = _method_options(option)
     form = _DicomForm(dicom or navigation, navigation, square_pixels)
+    beside = Further(
+        further or [],
+        further_modality,
+        further_series,
+        further_window,
+        further_alignment,
+        further_colour,
+    )
+    if beside.paths:
+        _refuse_for_two_only({"--navigation": navigation, "--uncertainty": uncertainty})
     _check_outputs(output, form.wanted, (aligned, uncertainty, hidden), report)
     _refuse_collisions(
         {"--output": output, "--aligned": aligned, "--uncertainty": uncertainty}
         | {"--hidden": hidden, "--report": report},
-        (reference, other, transform, initial),
+        (reference, other, *beside.paths, transform, initial, *beside.transform_files()),
         options,
     )
     used, start = _transforms(alignment, transform, initial)
+    alignments = [used, *beside.alignment_choices(used)]
     started = time.perf_counter()
     volumes = (
         _read(reference, modality_a, series_a, geometry, quiet),
         _read(other, modality_b, series_b, geometry, quiet),
+        *beside.read(geometry),
     )
     if navigation:
         _refuse_unfit_for_navigation(volumes, used)
-    _refuse_unheld(volumes, output, form.wanted, colour, (aligned, uncertainty, hidden))
+    colours = [colour, *beside.colour_choices()]
+    _refuse_unheld(volumes, output, form.wanted, colours, (aligned, uncertainty, hidden))
     seconds_read = time.perf_counter() - started
 
     with interrupts_held():
@@ -117,13 +141,13 @@ def fuse_command(
     with progress_bar(quiet) as progress:
         settings: dict[str, Any] = {
             "method": method_name,
-            "alignment": used,
+            "alignment": alignments,
             "device": device,
-            "colour": colour,
-            "initial": start,
+            "colour": colours,
+            "initial": [start, *[None] * len(beside.paths)],
             "plane": plane,
             "window_reference": _window(window_a),
-            "window_other": _window(window_b),
+            "window_other": [_window(window_b), *beside.window_choices()],
             "precision": precision,
             "batch_size": batch_size,
             "allow_nonfinite": allow_nonfinite,
@@ -133,9 +157,9 @@ def fuse_command(
         }
         spread = None
         if uncertainty is None:
-            result = fuse(*volumes, **settings)
+            result = fuse(volumes, **settings)
         else:
-            result, spread = fuse_with_uncertainty(*volumes, **settings)
+            result, spread = fuse_with_uncertainty(volumes[0], volumes[1], **settings)
     result.report["seconds"]["read"] = seconds_read
     if hidden is not None or report is not None:
         result.report["hidden"] = result.hidden.figures
@@ -169,6 +193,14 @@ class _DicomForm:
         if self.square_pixels and not self.wanted:
             raise InputError(
                 "--square-pixels is for DICOM. Give --dicom or --navigation with it, or leave it."
+            )
+
+
+def _refuse_for_two_only(options: dict[str, Any]) -> None:
+    for name, given in options.items():
+        if given:
+            raise InputError(
+                f"{name} is offered for two volumes only. Leave the further volumes or {name} away."
             )
 
 
@@ -229,12 +261,12 @@ def _refuse_collisions(
 
 
 def _refuse_unfit_for_navigation(
-    volumes: tuple[Volume, Volume], alignment: str | SimpleITK.Transform
+    volumes: tuple[Volume, ...], alignment: str | SimpleITK.Transform
 ) -> None:
     """Before the work starts: what could not be written for a navigation system."""
     from MedFusionLib.navigation import refuse_no_dicom, refuse_nonlinear, refuse_two_people
 
-    reference, other = (volume.metadata for volume in volumes)
+    reference, other = (volume.metadata for volume in volumes[:2])
     refuse_no_dicom(reference)
     refuse_two_people(reference, other)
     if not isinstance(alignment, str) and not alignment.IsLinear():
@@ -242,21 +274,23 @@ def _refuse_unfit_for_navigation(
 
 
 def _refuse_unheld(
-    volumes: tuple[Volume, Volume],
+    volumes: tuple[Volume, ...],
     output: Path,
     dicom: bool,
-    colour: str,
+    wanted_colours: list[str],
     further: tuple[Path | None, Path | None, Path | None],
 ) -> None:
     """Before the work starts: formats that cannot hold what will come out of it."""
-    from MedFusionLib.slices.painting import choose_colour_map
+    from MedFusionLib.slices.painting import choose_colour_maps
     from MedFusionLib.volumes.files import refuse_sheared, refuse_unheld
 
-    reference, other = volumes
+    reference, *others = volumes
+    other = others[0]
     if dicom:
         refuse_sheared(reference, "a DICOM series")
     else:
-        is_colour = choose_colour_map(other, colour) is not None
+        maps = choose_colour_maps(others, wanted_colours)
+        is_colour = any(colour_map is not None for colour_map in maps)
         fused_type = np.dtype(np.uint8 if is_colour else np.int16)
         refuse_unheld(output, reference, fused_type, is_colour)
     aligned, uncertainty, hidden = further
@@ -292,7 +326,7 @@ def _check_outputs(
 def _write_outputs(
     outputs: Outputs,
     result: FusionResult,
-    sources: tuple[Volume, Volume],
+    sources: tuple[Volume, ...],
     output: Path,
     form: _DicomForm,
     aligned: Path | None,
@@ -314,21 +348,21 @@ def _write_outputs(
 
 
 def _write_dicom(
-    folder: Path, result: FusionResult, sources: tuple[Volume, Volume], form: _DicomForm
+    folder: Path, result: FusionResult, sources: tuple[Volume, ...], form: _DicomForm
 ) -> list[str]:
     from MedFusionLib.navigation import export_for_navigation, place_of
     from MedFusionLib.volumes.dicom_export import export_dicom
     from MedFusionLib.volumes.dicom_grid import right_handed, with_square_pixels
     from MedFusionLib.volumes.files import read_volume, refuse_unlike
 
-    one, two = (source.metadata for source in sources)
+    one, two, *more = (source.metadata for source in sources)
     if form.for_navigation:
         place = place_of(sources[1])
         return export_for_navigation(
             result.volume, one, two, place, result.report, folder, form.square_pixels
         ).notes
     volume = with_square_pixels(result.volume) if form.square_pixels else result.volume
-    export_dicom(volume, one, result.report, folder, two)
+    export_dicom(volume, one, result.report, folder, two, more)
     refuse_unlike(right_handed(volume), read_volume(folder), folder.name)
     return []
 
@@ -338,8 +372,10 @@ def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
     from MedFusionLib.evaluation.reports.hidden_pictures import hidden_pictures
     from MedFusionLib.registration.pictures import quality_pictures
 
-    result.report["metrics"] = score_fusion(
-        reference, result.aligned_other, result.volume, result.report
-    )
+    if not result.aligned_further:
+        # The field's scores are defined for two sources.
+        result.report["metrics"] = score_fusion(
+            reference, result.aligned_other, result.volume, result.report
+        )
     pictures = quality_pictures(reference, result.aligned_other)
     write_report(result.report, path, pictures, hidden_pictures(result.volume, result.hidden))

@@ -6,7 +6,8 @@ interface.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -40,6 +41,20 @@ class FusionMethod(Protocol):
         ...
 
 
+@runtime_checkable
+class MultiFusionMethod(FusionMethod, Protocol):
+    """Fuses slices of any number of other volumes with those of the reference."""
+
+    def fuse_many(
+        self,
+        reference: Tensor,
+        others: Sequence[Tensor],
+        slice_indices: Sequence[int] | None = None,
+    ) -> Tensor:
+        """As ``fuse``, with two or more ``others``. Their order makes no difference."""
+        ...
+
+
 def fuse_slices(
     method: FusionMethod,
     reference: Tensor,
@@ -50,17 +65,41 @@ def fuse_slices(
 
     The result is exactly 0 where both sources are 0: no method may light up empty space.
     """
+    indices = range(len(reference)) if slice_indices is None else slice_indices
+    return _on_padded(
+        lambda padded: method.fuse(padded[0], padded[1], indices), [reference, other], method.stride
+    )
+
+
+def fuse_many_slices(
+    method: MultiFusionMethod,
+    reference: Tensor,
+    others: Sequence[Tensor],
+    slice_indices: Sequence[int] | None = None,
+) -> Tensor:
+    """`fuse_slices` of two or more other volumes; exactly 0 where all sources are 0."""
+    indices = range(len(reference)) if slice_indices is None else slice_indices
+    return _on_padded(
+        lambda padded: method.fuse_many(padded[0], padded[1:], indices),
+        [reference, *others],
+        method.stride,
+    )
+
+
+def _on_padded(
+    fuse: Callable[[Sequence[Tensor]], Tensor], sources: Sequence[Tensor], method_stride: int
+) -> Tensor:
     import torch
 
     from MedFusionLib.slices.stack import pad_to_stride
 
-    height, width = reference.shape[-2:]
-    stride = _padding_stride(method.stride, min(height, width))
-    indices = range(len(reference)) if slice_indices is None else slice_indices
+    height, width = sources[0].shape[-2:]
+    stride = _padding_stride(method_stride, min(height, width))
     with torch.inference_mode():
-        fused = method.fuse(pad_to_stride(reference, stride), pad_to_stride(other, stride), indices)
-        fused = fused[..., :height, :width].to(reference.dtype).clamp(0, 1)
-        return fused * (torch.maximum(reference, other) > 0)
+        fused = fuse([pad_to_stride(source, stride) for source in sources])
+        fused = fused[..., :height, :width].to(sources[0].dtype).clamp(0, 1)
+        brightest = functools.reduce(torch.maximum, sources)
+        return fused * (brightest > 0)
 
 
 def _padding_stride(stride: int, side: int) -> int:

@@ -13,7 +13,12 @@ import numpy as np
 
 from MedFusionLib.computing.device import autocast
 from MedFusionLib.computing.host_memory import freed_memory_kept
-from MedFusionLib.computing.slice_fusion import FusionMethod, fuse_slices
+from MedFusionLib.computing.slice_fusion import (
+    FusionMethod,
+    MultiFusionMethod,
+    fuse_many_slices,
+    fuse_slices,
+)
 from MedFusionLib.computing.transfer import Arrival, transfer_for
 from MedFusionLib.errors import DeviceError
 from MedFusionLib.slices import colour as colours
@@ -29,16 +34,18 @@ Rebuild = Callable[["torch.device"], FusionMethod]
 
 @dataclass(frozen=True)
 class _Inputs:
-    """A batch on its way to the device, and the other volume's colours that stay behind."""
+    """A batch on its way to the device, and the other volumes' colours that stay behind."""
 
     batch: Sequence[int]
     reference: Tensor
-    light: Tensor
-    other: np.ndarray
+    lights: list[Tensor]
+    others: list[np.ndarray]
 
 
 class StackFuser:
     """Fuses batches of slices into an output stack; use it as a context.
+
+    Where the painter has more than one other volume, the method must be a `MultiFusionMethod`.
 
     While the device works on a batch, the following one is read, scaled and sent, and the one
     before is painted and written by a thread of its own. At most one batch waits there, so memory
@@ -92,7 +99,7 @@ class StackFuser:
         if following:
             self._ahead = self._fetch(following)
         self._wait()
-        self._writing = self._writer.submit(self._write, batch, arrival, inputs.other)
+        self._writing = self._writer.submit(self._write, batch, arrival, inputs.others)
 
     def continue_on_cpu(self, first: int) -> None:
         """Fuse slice ``first`` and those behind it on the CPU, in float32, and warn of it.
@@ -122,16 +129,21 @@ class StackFuser:
         return ahead if ahead is not None and ahead.batch == batch else self._fetch(batch)
 
     def _fetch(self, batch: Sequence[int]) -> _Inputs:
-        reference, other = self._painter.reference_unit(batch), self._painter.other_unit(batch)
-        light = colours.luminance(other) if other.ndim == 4 else other
+        reference, others = self._painter.reference_unit(batch), self._painter.other_units(batch)
         to_device = self._transfer.to_device
-        return _Inputs(batch, to_device(reference), to_device(light), other)
+        lights = [
+            to_device(colours.luminance(other) if other.ndim == 4 else other) for other in others
+        ]
+        return _Inputs(batch, to_device(reference), lights, others)
 
     def _fused(self, inputs: _Inputs) -> Tensor:
         assert self._method is not None
-        reference, light = self._transfer.use(inputs.reference), self._transfer.use(inputs.light)
+        reference, *lights = map(self._transfer.use, (inputs.reference, *inputs.lights))
         with autocast(self._precision, self.device):
-            return fuse_slices(self._method, reference, light, inputs.batch)
+            if len(lights) == 1:
+                return fuse_slices(self._method, reference, lights[0], inputs.batch)
+            assert isinstance(self._method, MultiFusionMethod)
+            return fuse_many_slices(self._method, reference, lights, inputs.batch)
 
     def _wait(self) -> None:
         """Wait for the writer; raise what stopped it."""
@@ -146,10 +158,10 @@ class StackFuser:
                 "The memory does not suffice to write the fused slices. Close other programs."
             ) from error
 
-    def _write(self, batch: Sequence[int], arrival: Arrival, other: np.ndarray) -> None:
+    def _write(self, batch: Sequence[int], arrival: Arrival, others: Sequence[np.ndarray]) -> None:
         fused = arrival()
         # Slice by slice, so that the writer needs little memory beside the running batch.
-        for index, grey, shown in zip(batch, fused, other, strict=True):
+        for index, grey, *shown in zip(batch, fused, *others, strict=True):
             if not np.isfinite(grey).all():
                 raise DeviceError(
                     f"The method gave slice {index + 1} values that are no numbers. Choose the "

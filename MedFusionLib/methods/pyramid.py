@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 
 import torch
@@ -9,12 +10,13 @@ from torch import Tensor
 from torch.nn import functional
 
 LEVELS = 4
-BASES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-    "average": lambda reference, other: (reference + other) / 2,
-    "maximum": torch.maximum,
-    "reference": lambda reference, other: reference,
-    "other": lambda reference, other: other,
+BASES: dict[str, Callable[[Tensor], Tensor]] = {
+    "average": lambda bases: bases.sort(dim=0).values.mean(dim=0),
+    "maximum": lambda bases: bases.amax(dim=0),
+    "reference": lambda bases: bases[0],
+    "other": lambda bases: bases[1:].amax(dim=0),
 }
+"""Of the bases of all sources (S, N, 1, H, W), the reference first."""
 
 
 class Pyramid:
@@ -33,12 +35,26 @@ class Pyramid:
         self, reference: Tensor, other: Tensor, slice_indices: Sequence[int] | None = None
     ) -> Tensor:
         """Fuse two batches (N, 1, H, W) in [0, 1], H and W multiples of 16."""
-        details_reference, base_reference = decompose(reference, LEVELS)
-        details_other, base_other = decompose(other, LEVELS)
-        fused = self._fuse_base(base_reference, base_other)
-        for one, two in zip(reversed(details_reference), reversed(details_other), strict=True):
-            fused = expand(fused) + torch.where(one.abs() >= two.abs(), one, two)
+        return self.fuse_many(reference, [other], slice_indices)
+
+    def fuse_many(
+        self,
+        reference: Tensor,
+        others: Sequence[Tensor],
+        slice_indices: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Fuse any number of them."""
+        details, bases = zip(
+            *(decompose(source, LEVELS) for source in (reference, *others)), strict=True
+        )
+        fused = self._fuse_base(torch.stack(bases))
+        for level in reversed(range(LEVELS)):
+            fused = expand(fused) + functools.reduce(_stronger, (one[level] for one in details))
         return fused.clamp(0, 1)
+
+
+def _stronger(one: Tensor, two: Tensor) -> Tensor:
+    return torch.where(one.abs() >= two.abs(), one, two)
 
 
 def decompose(image: Tensor, levels: int) -> tuple[list[Tensor], Tensor]:

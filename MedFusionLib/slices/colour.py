@@ -7,6 +7,7 @@ and luminance, in [-0.5, 0.5] for the two chrominances.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -47,9 +48,15 @@ _STOPS = {
         (1, 1, 1, 1),
     ],
     "grey": [(0, 0, 0, 0), (1, 1, 1, 1)],
+    # One hue each, for two functional volumes in one picture, and of one luminance, so that neither
+    # looks stronger. Their mean is violet: no third volume, and no anatomy, looks like that.
+    "red": [(0, 0, 0, 0), (1, 1, 0.34, 0.2)],
+    "blue": [(0, 0, 0, 0), (1, 0.44, 0.47, 1)],
 }
 _TABLES = {"rainforest": RAINFOREST}
 COLOUR_MAPS = (*_TABLES, *_STOPS)
+TOLD_APART = ("red", "blue")
+"""The maps of two functional volumes in one picture, of the first and of the second."""
 FUNCTIONAL_MAP = "rainforest"
 """Shows PET and SPECT unless another one is chosen; docs/COLOUR.md says why."""
 TABLE_SIZE = 4096
@@ -95,6 +102,20 @@ def ycbcr_to_rgb(ycbcr: np.ndarray) -> np.ndarray:
 def luminance(rgb: np.ndarray) -> np.ndarray:
     """Luminance (…) in [0, 1] of RGB (…, 3) in [0, 1]."""
     return rgb.astype(np.float32, copy=False) @ LUMINANCE
+
+
+def mixed(layers: Sequence[np.ndarray]) -> np.ndarray:
+    """One RGB image (…, 3) of several that are laid on each other, black where all are.
+
+    The hue is the mean of theirs, weighted by their luminances; the luminance is that of the
+    brightest. One image alone, or beside black ones, stays as it is.
+    """
+    if len(layers) == 1:
+        return layers[0]
+    together = np.stack(layers).sum(axis=0, dtype=np.float32)
+    brightest = np.max([luminance(layer) for layer in layers], axis=0)
+    share = brightest / np.maximum(luminance(together), np.float32(1e-9))
+    return np.clip(share[..., None] * together, 0, 1)
 
 
 def recolour(fused: np.ndarray, rgb: np.ndarray) -> np.ndarray:

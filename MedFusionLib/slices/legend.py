@@ -27,6 +27,8 @@ class Legend:
     low: float
     high: float
     unit: str
+    modality: str = ""
+    """Of the volume whose uptake it tells."""
 
     def labels(self) -> list[str]:
         """Uptake at `TICKS` places evenly along the map, from its low end on."""
@@ -38,15 +40,32 @@ class Legend:
 
 
 def legend_of(report: Mapping[str, Any]) -> Legend | None:
-    """The legend of a `FusionResult.report`; None for grey, and for a volume in its own colours,
-    whose scale nobody knows."""
-    if report["colour"] in ("grey", "own"):
-        return None
-    other = report["other"]
+    """The legend of a `FusionResult.report`, the first if there are two; None for grey, and for a
+    volume in its own colours, whose scale nobody knows."""
+    return next(iter(legends_of(report)), None)
+
+
+def legends_of(report: Mapping[str, Any]) -> list[Legend]:
+    """The legends of all volumes that are shown in a colour map."""
+    return [
+        _legend(other)
+        for other in described_others(report)
+        if other["colour"] not in ("grey", "own")
+    ]
+
+
+def described_others(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What a `FusionResult.report` says of each other volume, with the ``colour`` of each."""
+    return [{"colour": report["colour"], **report["other"]}, *report.get("further", ())]
+
+
+def _legend(other: Mapping[str, Any]) -> Legend:
     window = Window(**other["window"])
     factor = other.get("suv_factor") or 1.0
     unit = other.get("unit", STORED)
-    return Legend(report["colour"], window.low * factor, window.high * factor, unit)
+    return Legend(
+        other["colour"], window.low * factor, window.high * factor, unit, other.get("modality", "")
+    )
 
 
 def scale_of(volume: Volume) -> dict[str, Any]:

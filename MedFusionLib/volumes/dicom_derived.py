@@ -93,16 +93,22 @@ class Sources:
 
 
 def read_sources(
-    reference_metadata: Mapping[str, str], other_metadata: Mapping[str, str] | None
+    reference_metadata: Mapping[str, str],
+    other_metadata: Mapping[str, str] | None,
+    further_metadata: Iterable[Mapping[str, str]] = (),
 ) -> Sources:
-    """The sources that the metadata of two volumes name.
+    """The sources that the metadata of the volumes name.
 
     They are named by ``source_files`` (one path a line), or by the folder ``source`` with
     ``series_uid``. Raises ``InputError`` for a file that can no longer be read.
     """
     return Sources(
         _source_headers(reference_metadata),
-        _source_headers(other_metadata or {}),
+        [
+            header
+            for metadata in (other_metadata or {}, *further_metadata)
+            for header in _source_headers(metadata)
+        ],
         reference_metadata,
         datetime.now(),
     )
@@ -156,8 +162,14 @@ def new_series(sources: Sources, report: Mapping[str, Any], number: int, name: s
 
 def _series_description(report: Mapping[str, Any], addition: str) -> str:
     """Method and modalities; at most 64 characters."""
-    modalities = " + ".join(report[role]["modality"] for role in ("reference", "other"))
+    modalities = " + ".join(source_modalities(report))
     return f"MedFusion {report['method']}: {modalities}{addition}"[:64]
+
+
+def source_modalities(report: Mapping[str, Any]) -> list[str]:
+    """Of the reference and of all other volumes of a fusion."""
+    sources = (report["reference"], report["other"], *report.get("further", ()))
+    return [source["modality"] for source in sources]
 
 
 def become_instance(dataset: Dataset) -> None:

@@ -9,7 +9,7 @@ become true-colour secondary captures with the position of each slice; one file 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +27,7 @@ from MedFusionLib.volumes.dicom_derived import (
     image_reference,
     new_series,
     read_sources,
+    source_modalities,
 )
 from MedFusionLib.volumes.dicom_grid import refuse_elsewhere, right_handed
 from MedFusionLib.volumes.volume import Volume
@@ -48,10 +49,11 @@ def export_dicom(
     report: Mapping[str, Any],
     folder: str | os.PathLike[str],
     other_metadata: Mapping[str, str] | None = None,
+    further_metadata: Iterable[Mapping[str, str]] = (),
 ) -> list[Path]:
     """Write a fused volume (int16 0 … 4095, or uint8 RGB) as a DICOM series; its files in order.
 
-    ``reference_metadata`` and ``other_metadata`` are those of the two sources. Where they name
+    The metadata are those of the sources. Where they name
     DICOM files (``source_files``, one path a line, or the folder ``source`` with ``series_uid``)
     patient, study and frame of reference come from the reference's files and every source image is
     referenced; else ``study_uid`` and ``frame_of_reference_uid`` are taken if they are there, and
@@ -61,7 +63,7 @@ def export_dicom(
     """
     place = _refuse_unfit_folder(Path(folder))
     refuse_unfit_voxels(volume)
-    sources = read_sources(reference_metadata, other_metadata)
+    sources = read_sources(reference_metadata, other_metadata, further_metadata)
     refuse_elsewhere(volume.affine_lps, volume.grid_shape, sources.references, "fused")
     with together() as outputs:
         names = write_series(volume, sources, report, outputs.folder(place))
@@ -149,13 +151,15 @@ def _shared_dataset(
 def derivation_description(report: Mapping[str, Any]) -> str:
     """How the images came to be, for a reader of the series; at most 1024 characters."""
     weights = report.get("weights_sha256")
-    alignment = (report.get("transform") or {}).get("kind", "unknown")
+    placed = (report, *report.get("further", ()))
+    kinds = [(one.get("transform") or {}).get("kind", "unknown") for one in placed]
+    *first, last = source_modalities(report)
     sentences = [
-        f"Fused from {report['reference']['modality']} and {report['other']['modality']} images "
+        f"Fused from {', '.join(first)} and {last} images "
         f"slice by slice ({report.get('plane', 'axial')}) by MedFusion {report.get('version')}, "
         f"method {report['method']}",
         f"Weights SHA-256 {weights}" if weights else "Method without trained weights",
-        f"Alignment: {alignment}",
+        f"Alignment: {', '.join(kinds)}",
         "Values are display intensities, neither Hounsfield units nor uptake",
         RESEARCH_ONLY,
     ]

@@ -23,19 +23,23 @@ _NO_BIRTH_DATES = ("19000101", "00010101", "00000000", "18000101")
 
 
 def refuse_two_patients(
-    reference: Volume, other: Volume, force: bool, warnings: list[str] | None = None
+    reference: Volume,
+    other: Volume,
+    force: bool,
+    warnings: list[str] | None = None,
+    roles: tuple[str, str] = ("reference", "other"),
 ) -> None:
     """Raise ``IdentityError`` where headers say that the volumes show two people.
 
-    With ``force`` the sentence is appended to ``warnings`` instead. Fields that are missing,
-    emptied or anonymised in either volume tell nothing.
+    ``roles`` are what the sentence calls them. With ``force`` it is appended to ``warnings``
+    instead. Fields that are missing, emptied or anonymised in either volume tell nothing.
     """
     differing = differing_fields(reference.metadata, other.metadata)
     if not differing:
         return
     sentence = (
-        f"The two volumes name different patients ({', '.join(differing)} differ): the reference "
-        f"{_described(reference.metadata)}, the other {_described(other.metadata)}."
+        f"The two volumes name different patients ({', '.join(differing)} differ): the {roles[0]} "
+        f"{_described(reference.metadata)}, the {roles[1]} {_described(other.metadata)}."
     )
     if not force:
         raise IdentityError(

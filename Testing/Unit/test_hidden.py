@@ -33,7 +33,7 @@ def in_grey(unit: np.ndarray) -> Volume:
 
 def measured(reference: np.ndarray, other: np.ndarray, fused: np.ndarray) -> hidden.Hidden:
     return hidden.hidden_contrast(
-        volume(reference, "MR"), volume(other, "PET"), in_grey(fused), REPORT
+        volume(reference, "MR"), [volume(other, "PET")], in_grey(fused), REPORT
     )
 
 
@@ -128,7 +128,7 @@ def test_the_map_does_not_depend_on_how_the_volume_lies_in_memory():
         )
         for one in (reference, other, np.rint(fused * 4095).astype(np.int16))
     ]
-    found = hidden.hidden_contrast(*turned, REPORT).worse.voxels
+    found = hidden.hidden_contrast(turned[0], turned[1:2], turned[2], REPORT).worse.voxels
     back = found[:, ::-1].transpose(1, 2, 0)
     assert np.abs(back.astype(int) - expected).max() <= 1
 
@@ -144,7 +144,7 @@ def test_slabs_make_no_seams(monkeypatch):
 
 def test_a_volume_of_thick_slices_is_measured_within_them():
     reference, other = (Volume(one[:4], (0.5, 0.5, 6.0), (0.0, 0.0, 0.0)) for one in textures(2))
-    found = hidden.hidden_contrast(reference, other, in_grey(reference.voxels), REPORT)
+    found = hidden.hidden_contrast(reference, [other], in_grey(reference.voxels), REPORT)
     assert np.median(found.of_other.voxels) == 100
 
 
@@ -158,7 +158,7 @@ def test_in_colours_a_picture_of_the_other_alone_hides_the_reference_and_the_rev
     grey = np.repeat(np.rint(reference * 255).astype(np.uint8)[..., None], 3, axis=3)
     for picture, (least, most) in ((shown, (80, 0)), (grey, (0, 80))):
         found = hidden.hidden_contrast(
-            volume(reference), volume(other), volume(picture), colour_report("hot")
+            volume(reference), [volume(other)], volume(picture), colour_report("hot")
         )
         assert np.median(inner(found.of_reference)) >= least
         assert np.median(inner(found.of_other)) >= most

@@ -21,7 +21,7 @@ from MedFusionLib.fusion import fuse
 from MedFusionLib.methods import METHODS, create_method
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.slices.intensity import Window
-from MedFusionLib.slices.painting import SlicePainter, choose_colour_map
+from MedFusionLib.slices.painting import Layer, SlicePainter, choose_colour_map
 from MedFusionLib.volumes.volume import Volume
 
 CPU, META = torch.device("cpu"), torch.device("meta")
@@ -34,7 +34,7 @@ def cube(seed: int, shape=(9, 24, 20), modality="MR") -> Volume:
 
 
 def fuser_of(method, output, device=CPU, rebuild=None, colour_map=None) -> StackFuser:
-    painter = SlicePainter(cube(0), cube(1), (UNIT, UNIT), "axial", colour_map)
+    painter = SlicePainter(Layer(cube(0), UNIT), [Layer(cube(1), UNIT, colour_map)], "axial")
     return StackFuser(method, painter, output, device, "float32", rebuild)
 
 
@@ -57,20 +57,20 @@ def test_reading_ahead_and_writing_behind_change_not_a_bit(modality, batch_size)
     ).volume.voxels  # fmt: skip
     colour_map = choose_colour_map(other, "auto")
     assert (colour_map is None) == (modality == "CT")
-    painter = SlicePainter(reference, other, (UNIT, UNIT), "axial", colour_map)
+    painter = SlicePainter(Layer(reference, UNIT), [Layer(other, UNIT, colour_map)], "axial")
     method = create_method("pyramid")
     for index in range(len(found)):
-        shown = painter.other_unit([index])
+        [shown] = painter.other_units([index])
         light = shown @ np.array([0.299, 0.587, 0.114], np.float32) if shown.ndim == 4 else shown
         units = [
             torch.from_numpy(unit)[:, None] for unit in (painter.reference_unit([index]), light)
         ]
         fused = fuse_slices(method, *units, [index])[:, 0].numpy()
         if modality == "CT":
-            assert np.array_equal(painter.voxels(fused, shown)[0], found[index])
+            assert np.array_equal(painter.voxels(fused, [shown])[0], found[index])
         else:
             # The luminance above is another order of summation than the library's.
-            difference = painter.voxels(fused, shown)[0].astype(int) - found[index]
+            difference = painter.voxels(fused, [shown])[0].astype(int) - found[index]
             assert np.abs(difference).max() <= 1
 
 

@@ -11,7 +11,7 @@ from MedFusionLib.computing.device import run_in_batches
 from MedFusionLib.computing.stack_fusion import StackFuser
 from MedFusionLib.slices import colour as colours
 from MedFusionLib.slices.intensity import Window
-from MedFusionLib.slices.painting import GREY_MAXIMUM, SlicePainter, empty_result
+from MedFusionLib.slices.painting import GREY_MAXIMUM, Layer, SlicePainter, empty_result
 from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ class ShownMethod:
     ) -> np.ndarray:
         """See `Shower`."""
         one, two = (Volume(stack, (1, 1, 1), (0, 0, 0)) for stack in (references, others))
-        stored = empty_result(one, colour_map)
-        painter = SlicePainter(one, two, (UNIT, UNIT), "axial", colour_map)
+        stored = empty_result(one, colour_map is not None)
+        painter = SlicePainter(Layer(one, UNIT), [Layer(two, UNIT, colour_map)], "axial")
         method = _OfOneSlice(self._method, slice_number)
         with StackFuser(method, painter, stored, self._device, self._precision) as fuser:
             for _ in run_in_batches(fuser, len(stored), BATCH):

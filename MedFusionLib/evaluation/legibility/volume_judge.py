@@ -168,7 +168,7 @@ def picture_measures(
         table = uptake.map_table(report["colour"])
         read = uptake.read_uptake(shown, table, np.linspace(0, 1, len(table)))
         measures |= uptake.uptake_measures(read, grey)
-    hidden = hidden_contrast(reference, other, fused, report)
+    hidden = hidden_contrast(reference, [other], fused, report)
     names = ("hidden_of_reference", "hidden_of_other")
     return measures | dict(zip(names, hidden.shares, strict=True))
 

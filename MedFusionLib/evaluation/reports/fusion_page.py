@@ -109,8 +109,9 @@ def _options(options: Mapping[str, Any]) -> str:
 
 def _volumes(report: Mapping[str, Any]) -> str:
     rows = []
-    for role in ("reference", "other"):
-        volume = report[role]
+    roles = {"reference": report["reference"], "other": report["other"]}
+    roles |= {f"further {n}": one for n, one in enumerate(report.get("further", ()), 1)}
+    for role, volume in roles.items():
         rows.append(
             (
                 role,
@@ -131,22 +132,33 @@ def _window(volume: Mapping[str, Any]) -> str:
 
 
 def _alignment(report: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
-    matrix = report["transform"].get("matrix")
+    """How each other volume was laid on the reference; the pictures are of the first."""
+    landmarks = _landmarks(report["landmarks"]) if report.get("landmarks") else {}
+    sections = [f"<h2>Alignment</h2>{_table([], (_placed(report) | landmarks).items())}"]
+    sections += [_pictures(pictures), _matrix(report)]
+    for number, placed in enumerate(report.get("further", ()), 1):
+        facts = _table([], _placed(placed).items())
+        sections += [f"<h3>further {number} ({escape(placed['modality'])})</h3>", facts]
+        sections.append(_matrix(placed))
+    return "".join(sections)
+
+
+def _placed(report: Mapping[str, Any]) -> dict[str, str]:
     facts = {
         "kind": report["transform"]["kind"],
         "overlap": f"{report['overlap']['kind']}, {100 * report['overlap']['fraction']:.0f} %",
     }
     if report.get("registration"):
         facts |= _registration(report["registration"]["quality"])
-    if report.get("landmarks"):
-        facts |= _landmarks(report["landmarks"])
+    return facts
+
+
+def _matrix(report: Mapping[str, Any]) -> str:
+    matrix = report["transform"].get("matrix")
     shown = "not linear" if matrix is None else "\n".join(_matrix_row(row) for row in matrix)
     return (
-        "<h2>Alignment</h2>"
-        + _table([], facts.items())
-        + _pictures(pictures)
-        + "<p>Transform from reference space to other space (LPS, mm):</p>"
-        + f'<p class="matrix">{escape(shown)}</p>'
+        "<p>Transform from reference space to other space (LPS, mm):</p>"
+        f'<p class="matrix">{escape(shown)}</p>'
     )
 
 

@@ -23,11 +23,17 @@ def hidden_pictures(fused: Volume, hidden: Hidden) -> dict[str, np.ndarray]:
     """For each plane a fused slice with and without marks, uint8 (H, W, 3), pixels square.
 
     The slice is the one on which the most is hidden. Names are like ``axial-fused`` and
-    ``axial-hidden``. Orange marks what is hidden of the other volume, blue of the reference,
+    ``axial-hidden``. Orange marks what is hidden of any other volume, blue of the reference,
     violet of both: places where more than 80 % of the local contrast is gone.
     """
+    of_others = np.maximum.reduce([volume.voxels for volume in hidden.of_sources[1:]])
     shown, of_reference, of_other = (
-        isotropic(volume) for volume in (_eight_bits(fused), hidden.of_reference, hidden.of_other)
+        isotropic(volume)
+        for volume in (
+            _eight_bits(fused),
+            hidden.of_reference,
+            replace(hidden.of_other, voxels=of_others),
+        )
     )
     pictures: dict[str, np.ndarray] = {}
     for plane in PLANES:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from MedFusionLib.slices.colour import recolour
-from MedFusionLib.slices.legend import Legend, legend_of
+from MedFusionLib.slices.legend import Legend, legends_of
 
 STYLE = """.legend { width: 32em; }
 .legend div { height: 1.2em; }
@@ -20,10 +20,12 @@ GROUNDS = {"dark": 0.25, "grey": 0.5, "bright": 0.75}
 
 
 def legend_section(report: Mapping[str, Any]) -> str:
-    """The colour scale of a `FusionResult.report`, alone and on anatomy; nothing for grey."""
-    legend = legend_of(report)
-    if legend is not None:
-        return f"<h2>Colours</h2>{_explained(legend)}{_bars(legend)}"
+    """The colour scales of a `FusionResult.report`, alone and on anatomy; nothing for grey."""
+    legends = legends_of(report)
+    if legends:
+        return "<h2>Colours</h2>" + "".join(
+            _explained(legend) + _bars(legend) for legend in legends
+        )
     if report.get("colour") == "own":
         return (
             "<h2>Colours</h2><p>The other volume is a colour image and kept its own colours. What "
@@ -34,11 +36,16 @@ def legend_section(report: Mapping[str, Any]) -> str:
 
 def _explained(legend: Legend) -> str:
     return (
-        f"<p>Uptake of the other volume in {escape(legend.unit)}, colour map "
+        f"<p>Uptake of the {escape(_named(legend))} in {escape(legend.unit)}, colour map "
         f"{escape(legend.colour_map)}: {legend.low:.4g} to {legend.high:.4g}. Read it from hue and "
         "saturation; how bright a colour is belongs to the anatomy. The bars show the map alone "
         f"and on {', '.join(GROUNDS)} anatomy.</p>"
     )
+
+
+def _named(legend: Legend) -> str:
+    is_functional = legend.modality in ("PET", "SPECT")
+    return legend.modality if is_functional else "other volume"
 
 
 def _bars(legend: Legend) -> str:
