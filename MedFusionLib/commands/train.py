@@ -9,13 +9,14 @@ from MedFusionLib.commands.training_command import training_command
 from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
-    DFVOSettings,
     CoCoNetSettings,
+    DFVOSettings,
     EMMASettings,
     FusionSettings,
     LiveSettings,
     SensingSettings,
     StageSettings,
+    WaveletSettings,
 )
 
 app = typer.Typer(help="Train a learned method.", no_args_is_help=True)
@@ -106,5 +107,13 @@ app.command("coconet")(
         "MedFusionLib.training.coconet_run",
         "train_coconet",
         "CoCoNet: its encoder, the main stage, and the contrast of target and background.",
+    )
+)
+app.command("wavelet")(
+    training_command(
+        WaveletSettings,
+        "MedFusionLib.training.wavelet_run",
+        "train_wavelet",
+        "The wavelet autoencoder: both stages in one run, to rebuild images and then to fuse them.",
     )
 )

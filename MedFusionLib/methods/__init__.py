@@ -194,6 +194,16 @@ _CARDS = (
         paper="Zhao et al., ICCV 2023, arXiv 2303.06840",
         module="MedFusionLib.methods.ddfm",
     ),
+    MethodCard(
+        name="wavelet",
+        kind="learned",
+        summary="Autoencoder pooled by wavelets, built after an abstract; sources in any order.",
+        modalities=ALL_MODALITIES,
+        parameters=78_053,
+        licence="Apache-2.0",
+        paper="arXiv 2310.11910, 2023",
+        module="MedFusionLib.methods.wavelet",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"

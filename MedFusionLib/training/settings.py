@@ -95,13 +95,12 @@ class LiveSettings(RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDDFuseSettings(PresetSettings):
-    """Additionally for CDDFuse: the share of its first phase, the curve of the rate, the loss."""
+class TwoPhaseSettings(PresetSettings):
+    """Additionally for a run in two phases: the share of the first, the curve of the rate."""
 
     crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
     first_phase: float = setting(0.33, "Share of the epochs that rebuild each source.", least=0)
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
-    loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
     legibility: float = setting(1.0, LEGIBILITY)
 
 
@@ -114,6 +113,21 @@ class CoCoNetSettings(PresetSettings):
     contrast_share: float = setting(0.06, "Share of the epochs with the contrast.", least=0)
     loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
     legibility: float = setting(1.0, LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDDFuseSettings(TwoPhaseSettings):
+    """Additionally for CDDFuse: the loss."""
+
+    loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveletSettings(TwoPhaseSettings):
+    """Additionally for the wavelet autoencoder: the loss; its sizes are our own."""
+
+    preset: str = setting("compact", "Widths of the network: compact or full.")
+    loss: str = setting("legible", "selective, or legible for what a reader must see beside it.")
 
 
 @dataclass(frozen=True, kw_only=True)
