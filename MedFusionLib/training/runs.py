@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import write_text
-from MedFusionLib.training.data import read_pairs, training_loader, validation_loader
+from MedFusionLib.training.data import PairDataset, read_pairs, training_loader, validation_loader
 from MedFusionLib.training.settings import CommonSettings, Hardware, RunSettings
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -67,14 +67,18 @@ def fit(
     hardware: Hardware,
     resume: bool,
     goal: Goal,
+    dataset: type[PairDataset] = PairDataset,
 ) -> dict[str, Tensor]:
-    """As :func:`fit_on`, on the ``train`` pairs, with the ``dev`` pairs to choose the epoch."""
+    """As :func:`fit_on`, on the ``train`` pairs, with the ``dev`` pairs to choose the epoch.
+
+    ``dataset`` makes what the module's steps get from the pairs.
+    """
     data = Path(settings.data)
     dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
     pairs = read_pairs(data, "train", settings.sets)
     loaders = (
-        training_loader(pairs, settings.batch_size, settings.steps, settings.seed),
-        validation_loader(dev, settings.batch_size),
+        training_loader(dataset(pairs), settings.batch_size, settings.steps, settings.seed),
+        validation_loader(dataset(dev), settings.batch_size),
     )
     return fit_on(loaders, module, settings, folder, hardware, resume, goal)
 

@@ -155,7 +155,7 @@ def derivation_description(report: Mapping[str, Any]) -> str:
     placed = (report, *report.get("further", ()))
     kinds = [(one.get("transform") or {}).get("kind", "unknown") for one in placed]
     sentences = [
-        f"{_how(report)} slice by slice ({report.get('plane', 'axial')}) by MedFusion "
+        f"{_how(report)} slice by slice ({_plane(report)}) by MedFusion "
         f"{report.get('version')}, method {report['method']}",
         f"Weights SHA-256 {weights}" if weights else "Method without trained weights",
         f"Alignment: {', '.join(kinds)}",
@@ -170,6 +170,10 @@ def _how(report: Mapping[str, Any]) -> str:
         return f"{WORD} images, not acquired and nothing measured: {report[METADATA]}, made up"
     *first, last = source_modalities(report)
     return f"Fused from {', '.join(first)} and {last} images"
+
+
+def _plane(report: Mapping[str, Any]) -> str:
+    return "all three planes" if report.get("planes") == "three" else report.get("plane", "axial")
 
 
 def _set_plane(dataset: Dataset, volume: Volume) -> None:
