@@ -50,7 +50,7 @@ class Augmentation:
             _sample(other, error @ placement, self.crop),
         )
 
-    def moved(self, maps: Tensor) -> Tensor:
+    def cut_out(self, maps: Tensor) -> Tensor:
         """Maps (N, C, H, W), all of an image alike, cut out at random: (N, C, crop, crop)."""
         return _sample(maps, self._placement(maps), self.crop)
 

@@ -44,7 +44,7 @@ class HiNetTraining(ScheduledTraining):
         self.augmentation = augmentation
 
     def training_step(self, batch: Tensor, batch_index: int) -> None:
-        first, second, target = to_network(self.contrasts(self.augmentation.moved(batch)))
+        first, second, target = to_network(self.contrasts(self.augmentation.cut_out(batch)))
         of_generator, of_discriminator = self.optimizers()  # type: ignore[attr-defined]
         given = self.network(first, second)
         terms = generator_terms(given, self._judged(given), target, first, second)
