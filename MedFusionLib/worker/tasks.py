@@ -119,8 +119,7 @@ class Tasks:
         if registered and landmarks is not None and (transform is None or transform.IsLinear()):
             options["initial"] = landmarks.rigid()
         further = self._further(request)
-        if further:
-            options |= for_each_other(options, further)
+        options |= _of_each_other(options, further)
         volumes = [self._volume(request[role]) for role in ("reference", "other")]
         volumes += [one.volume for one in further]
         self._fused = self._pictures = None
@@ -193,8 +192,7 @@ class Tasks:
             options = dict(request["options"])
             method, options["device"] = self._loaded_method(options)
             further = self._further(request)
-            if further:
-                options |= for_each_other(options, further)
+            options |= _of_each_other(options, further)
             self._preview = SlicePreview(
                 self._volume(request["reference"]),
                 [self._volume(request["other"]), *(one.volume for one in further)],
@@ -369,8 +367,11 @@ class _Further:
         return {"alignment": self.transform, "initial": None}
 
 
-def for_each_other(options: Mapping[str, Any], further: Sequence[_Further]) -> dict[str, Any]:
-    """What ``fuse`` takes for each of several volumes, the other's (in ``options``) first."""
+def _of_each_other(options: Mapping[str, Any], further: Sequence[_Further]) -> dict[str, Any]:
+    """What ``fuse`` takes for each of several volumes, the other's (in ``options``) first.
+
+    Lists also where there is one volume: the two ends of a window come as a list of their own.
+    """
     laid = [one.laid_by for one in further]
     return {
         "alignment": [options.get("alignment", "resample"), *(one["alignment"] for one in laid)],

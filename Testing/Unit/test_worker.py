@@ -147,6 +147,19 @@ def test_the_worker_fuses_three_volumes_as_the_library_does(tmp_path):
     assert result["further_transforms"] == [None]
 
 
+@pytest.mark.parametrize("do", ["fuse", "preview"])
+def test_a_window_of_two_values_is_one_window(tmp_path, do):
+    """As a view displays a volume: JSON knows no tuples, and of lists `fuse` takes one window for
+    each volume."""
+    request = {**two(tmp_path), "do": do, "point": [5.0, -7.0, 9.0 + 2.0 * 3]}
+    request["options"]["window_other"] = [0.0, 600.0]
+    shown = np.load(tmp_path / run(tmp_path, request)["volume"]["file"])
+    volumes = [volume(0, "MR"), volume(1, "CT")]
+    expected = fuse(volumes, method="pyramid", device="cpu", window_other=(0.0, 600.0)).volume
+    place = slice(None) if do == "fuse" else slice(3, 4)
+    np.testing.assert_array_equal(shown, expected.voxels[place])
+
+
 def test_a_further_volume_is_laid_by_its_own_transform(tmp_path):
     shift = sitk.TranslationTransform(3, (2.0, 0.0, 4.0))
     sitk.WriteTransform(shift, str(tmp_path / "third.h5"))
