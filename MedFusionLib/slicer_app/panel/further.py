@@ -237,8 +237,10 @@ class FurtherRow:
     def close(self) -> None:
         """Take the row away; nothing is told any more."""
         self._isShowing = True
-        self._root.setParent(None)
-        self._root.deleteLater()
+        root, self._root = self._root, None
+        # It stays its parent's child: Python would delete a widget that is nobody's a second time.
+        root.hide()
+        root.deleteLater()
 
 
 def _setNode(selector, node) -> None:

@@ -120,16 +120,19 @@ def _notOfChosen() -> str:
 
 
 def _alignmentStatements(shown: Shown) -> list[Statement]:
-    """One for the other volume, and one for each further one."""
+    """One for the other volume, and where there are further ones, one for each with its name."""
     further = zip(shown.report.get("further", ()), shown.furtherTransforms, strict=False)
     told = [
-        alignmentStatement(replace(shown, report=report, transform=transform))
-        for report, transform in further
-    ]
-    return [
         alignmentStatement(shown),
-        *(replace(one, text=f"{placeText(number)}: {one.text}") for number, one in enumerate(told)),
+        *(
+            alignmentStatement(replace(shown, report=report, transform=transform))
+            for report, transform in further
+        ),
     ]
+    if len(told) == 1:
+        return told
+    names = [_("Other volume"), *(placeText(number) for number in range(len(told) - 1))]
+    return [replace(one, text=f"{name}: {one.text}") for name, one in zip(names, told, strict=True)]
 
 
 def alignmentStatement(shown: Shown) -> Statement:

@@ -21,8 +21,9 @@ _SIZE, _PLACE = (0.07, 0.4), (0.97, 0.5)
 """Share of the view that the legend takes, and where it is: upright at the right edge.
 
 Its letters are as large as its width allows; wider, they lie over the head."""
-_PLACES = ((0.97, 0.95), (0.97, 0.25))
-"""Of two legends, one above the other, both clear of the lower right corner's text."""
+_SIZE_OF_TWO, _PLACES = (0.07, 0.31), ((0.97, 0.84), (0.97, 0.25))
+"""Of two legends, one above the other: each has room for its title above it, and the lower right
+corner for its text."""
 
 
 def uptakeColours(scene, colourMap: str):
@@ -76,12 +77,13 @@ def showScales(volumeNode, legends: Sequence[Legend]) -> None:
     """Show so many scales of colours beside a volume, one above the other, and no others."""
     for number in reversed(range(len(legends), len(_displayNodes(volumeNode, _isScale)))):
         _removeLegend(volumeNode, number)
-    places = _PLACES[: len(legends)] if len(legends) > 1 else (_PLACE,)
+    size, places = (_SIZE, (_PLACE,)) if len(legends) < 2 else (_SIZE_OF_TWO, _PLACES)
     for number, (legend, place) in enumerate(zip(legends, places, strict=False)):
         bar = legendOf(volumeNode, number) or _newBar(volumeNode.GetScene())
         if bar is not None:
             _showScale(volumeNode, legend, number)
             _showBar(volumeNode, legend, bar, number)
+            bar.SetSize(*size)
             bar.SetPosition(*place)
 
 
@@ -158,7 +160,6 @@ def _showBar(fusedNode, legend: Legend, node, number: int) -> None:
         node.SetName(_("{fused} legend").format(fused=fusedNode.GetName()))
         node.SetNumberOfLabels(TICKS)
         node.SetMaxNumberOfColors(_COLOURS)
-        node.SetSize(*_SIZE)
         fusedNode.GetScene().AddNode(node)
         fusedNode.AddAndObserveDisplayNodeID(node.GetID())
     scale = scaleOf(fusedNode, number)
