@@ -256,6 +256,7 @@ def panel(repository, monkeypatch, tmp_path):
         rows.append(row)
         for selector in row.findChildren(standIns.NodeSelector):
             selector.setMRMLScene(scene)
+            selector.listAnew()
         return row, standIns.widgetVariables(row)
 
     panel = Panel(ui, logic, loadFurtherRow)
