@@ -43,6 +43,7 @@ class FurtherSection:
         self._parameters = None
         self._rows: list[FurtherRow] = []
         self._checks: list[PositionCheck] = []
+        self._title = ""
         ui.addFurtherButton.connect("clicked()", self.onAddButton)
 
     def setParameters(self, parameters) -> None:
@@ -71,8 +72,8 @@ class FurtherSection:
         for row, choice in zip(self._rows, choices, strict=True):
             row.show(choice)
         title = furtherTitle(len(choices))
-        if self._ui.furtherCollapsibleButton.text != title:
-            self._ui.furtherCollapsibleButton.text = title
+        if title != self._title:
+            self._title = self._ui.furtherCollapsibleButton.text = title
 
     def showTexts(self, texts: tuple[str, ...]) -> None:
         """What each volume is, and how it lies to the reference."""
@@ -123,7 +124,7 @@ class FurtherSection:
 
     def look(self, isAllowed: bool) -> None:
         """Look in the background whether the heads lie on each other, one after the other."""
-        choices = furtherChoices(self._parameters)
+        choices = furtherChoices(self._parameters) if self._rows else ()
         while len(self._checks) < len(choices):
             self._checks.append(PositionCheck(self._client, self._onChanged))
         for number, check in enumerate(self._checks):

@@ -63,6 +63,8 @@ class ChosenInputs:
 
     def _furtherInputs(self, parameters, looked, registered) -> tuple[FurtherInput, ...]:
         choices = furtherChoices(parameters)
+        if not choices:
+            return ()
         while len(self._further) < len(choices):
             self._further.append(_OneFurther())
         left, inputs = list(registered), []
