@@ -34,6 +34,9 @@ def evaluate_command(
     ),
     reference: Path | None = typer.Option(None, help="Reference: a volume, or a folder of images."),
     other: Path | None = typer.Option(None, help="Other: a volume, or a folder of images."),
+    further: list[Path] = typer.Option(
+        [], help="A further volume that --legibility fuses with the two; may be repeated."
+    ),
     fused: Path | None = typer.Option(None, help="Fused: a volume, or a folder of images."),
     methods: str = typer.Option(
         "all", help="Methods to score beside average and maximum, with commas between, or all."
@@ -66,14 +69,20 @@ def evaluate_command(
         _refuse_bad_folder(output)
         written = {f"{name} in --output": output / name for name in WRITTEN}
         mapping = published / "mapping.csv" if published else None
-        refuse_collisions(written, (pairs, mapping, reference, other, fused))
+        refuse_collisions(written, (pairs, mapping, reference, other, *further, fused))
     windows, used = (window_a, window_b), (device, precision)
     if volumes and legibility and fused is None:
-        _judge_volumes((reference, other), names, windows, plane, output, used, quiet, as_json)
+        assert reference is not None and other is not None
+        paths = [reference, other, *further]
+        _judge_volumes(paths, names, windows, plane, output, used, quiet, as_json)
         return
+    if further:
+        raise InputError(
+            "Further volumes are judged by --legibility beside two volumes, without --fused."
+        )
     if volumes:
-        paths = reference, other, fused
-        _evaluate_volume(paths, windows, plane, geometry, legibility, output, quiet, as_json)
+        named = reference, other, fused
+        _evaluate_volume(named, windows, plane, geometry, legibility, output, quiet, as_json)
         return
     if output is None:
         raise InputError("Say where the results go: --output FOLDER.")
@@ -168,7 +177,7 @@ def _evaluate_pairs(
 
 
 def _judge_volumes(
-    paths: tuple[Path | None, Path | None],
+    paths: list[Path],
     methods: list[str],
     windows: tuple[str, str],
     plane: str,
@@ -177,14 +186,12 @@ def _judge_volumes(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Put balls into two volumes and fuse them with each method."""
+    """Put balls into each of the volumes and fuse them with each method."""
     from MedFusionLib.evaluation.legibility.board import board_as_json, write_board
     from MedFusionLib.evaluation.legibility.volume_judge import judge_volumes
     from MedFusionLib.evaluation.screen import print_figures
     from MedFusionLib.volumes.files import read_volume
 
-    reference, other = paths
-    assert reference is not None and other is not None
     if output is None:
         raise InputError("Say where the results go: --output FOLDER.")
     _refuse_bad_folder(output)
@@ -193,14 +200,17 @@ def _judge_volumes(
         "precision": used[1],
         "plane": plane,
         "window_reference": None if windows[0] == "auto" else windows[0],
-        "window_other": None if windows[1] == "auto" else windows[1],
+        "window_other": [
+            None if windows[1] == "auto" else windows[1],
+            *[None] * len(paths[2:]),
+        ],
     }
     with progress_bar(quiet) as progress:
-        volumes = read_volume(reference), read_volume(other)
-        board = judge_volumes(*volumes, methods, options, progress)
+        volumes = [read_volume(path) for path in paths]
+        board = judge_volumes(volumes, methods, options, progress)
     described = {
-        "split": f"{reference} and {other}",
-        "sample": "two volumes",
+        "split": " and ".join(map(str, paths)),
+        "sample": f"{len(paths)} volumes",
         "device": used[0],
         "precision": used[1],
     }

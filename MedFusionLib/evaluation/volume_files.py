@@ -58,7 +58,7 @@ def judge_files(
     volumes = _read(reference, other, fused, geometry)
     settings = default_settings(*volumes, windows, "axial")
     aligned = resample(volumes[1], volumes[0])
-    found = picture_measures(volumes[0], aligned, volumes[2], settings)
+    found = picture_measures(volumes[0], [aligned], volumes[2], settings)
     return {name: value if math.isfinite(value) else None for name, value in found.items()}
 
 

@@ -34,7 +34,7 @@ def study(transform: SimpleITK.Transform | None = None) -> balls.Study:
     reference, other = head(1, "MR"), head(2, "PET")
     aligned = resample(other, reference, transform)
     window = Window(0.0, 1000.0, "given")
-    return balls.Study(reference, other, aligned, (window, window), transform)
+    return balls.Study(reference, (other,), (aligned,), (window, window), (transform,))
 
 
 def test_a_ball_has_its_profile_in_millimetres_and_its_amplitude_in_the_window():
@@ -63,8 +63,8 @@ def test_a_ball_in_the_other_volumes_own_space_lands_where_it_was_placed():
     transform = SimpleITK.TranslationTransform(3, (6.0, -4.0, 3.0))
     one = study(transform)
     ball = balls.Ball((7, 30, 33), 3.0, "open", False)
-    changed = balls.insert(one.other, one.reference, [ball], 0.25, one.windows[1], transform)
-    difference = resample(changed, one.reference, transform).voxels - one.aligned_other.voxels
+    changed = balls.insert(one.others[0], one.reference, [ball], 0.25, one.windows[1], transform)
+    difference = resample(changed, one.reference, transform).voxels - one.aligned_others[0].voxels
     box = ball.box(one.reference)
     # The volumes differ by whole voxels, so that resampling blurs nothing.
     assert difference[box] == pytest.approx(250 * ball.profile(one.reference), abs=0.51)
@@ -84,13 +84,12 @@ def test_lesions_in_a_colour_volume_are_refused():
     colour = Volume(np.zeros((*SHAPE, 3), np.uint8), SPACING, (0.0, 0.0, 0.0))
     one = study()
     with pytest.raises(InputError, match="colour volume"):
-        list(balls.variants(balls.Study(one.reference, colour, colour, one.windows, None)))
+        list(balls.variants(balls.Study(one.reference, (colour,), (colour,), one.windows, (None,))))
 
 
 def test_the_average_shows_half_of_every_ball_and_hides_none():
     board = volume_judge.judge_volumes(
-        head(1, "MR"),
-        head(2, "CT"),
+        [head(1, "MR"), head(2, "CT")],
         ["average"],
         {"device": "cpu", "window_reference": "0:1000", "window_other": "0:1000"},
         lambda done, total, message: None,
@@ -102,6 +101,18 @@ def test_the_average_shows_half_of_every_ball_and_hides_none():
     assert max(row["hidden_of_reference"], row["hidden_of_other"]) < 1e-3
 
 
+def test_the_average_of_three_shows_a_third_of_every_ball():
+    window = "0:1000"
+    board = volume_judge.judge_volumes(
+        [head(1, "MR"), head(2, "CT"), head(3, "CT")],
+        ["average"],
+        {"device": "cpu", "window_reference": window, "window_other": [window] * 2},
+        lambda done, total, message: None,
+    )
+    assert set(board.lesions["source"]) == {"MR", "CT 2", "CT 3"}
+    assert board.lesions["transfer"].to_numpy() == pytest.approx(1 / 3, abs=5e-3)
+
+
 def test_bone_of_hounsfield_units_is_told_from_a_window_of_eight_bits():
     reference = head(1, "MR")
     units = np.random.default_rng(4).integers(-100, 200, SHAPE, dtype=np.int16)
@@ -109,7 +120,7 @@ def test_bone_of_hounsfield_units_is_told_from_a_window_of_eight_bits():
     ct = Volume(units, SPACING, reference.origin, modality="CT")
     result = fuse(reference, ct, "maximum", device="cpu", colour="grey")
     found = volume_judge.picture_measures(
-        reference, result.aligned_other, result.volume, result.report
+        reference, result.aligned_others, result.volume, result.report
     )
     assert found["bone_kept"] == 1 and found["bone_error"] < 0.2
     eight = Volume(
@@ -117,7 +128,7 @@ def test_bone_of_hounsfield_units_is_told_from_a_window_of_eight_bits():
     )
     result = fuse(reference, eight, "maximum", device="cpu", colour="grey")
     found = volume_judge.picture_measures(
-        reference, result.aligned_other, result.volume, result.report
+        reference, result.aligned_others, result.volume, result.report
     )
     assert found["bone_kept"] == 1 and found["bone_solidity"] == pytest.approx(1)
 

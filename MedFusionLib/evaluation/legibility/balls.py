@@ -27,6 +27,9 @@ SIZES = (SizeClass("small", (2.0, 4.0), 30.0), SizeClass("large", (5.0, 9.0), 60
 WINDOW_MM = 7.0
 """Width of the cube over which a source's mean decides whether a ball fits."""
 
+_SEEDED = {0: "True", 1: "False"}
+"""What names the first two sources to the generator of places; further ones go by number."""
+
 
 @dataclass(frozen=True)
 class Ball:
@@ -49,77 +52,88 @@ class Ball:
 
 @dataclass(frozen=True)
 class Study:
-    """Two volumes as they are fused: windows, and the way from the reference to the other."""
+    """Volumes as they are fused: windows, and the way from the reference to each other one."""
 
     reference: Volume
-    other: Volume
-    aligned_other: Volume
+    others: tuple[Volume, ...]
+    aligned_others: tuple[Volume, ...]
     """On the reference's grid."""
-    windows: tuple[Window, Window]
-    transform: SimpleITK.Transform | None
+    windows: tuple[Window, ...]
+    """Of the reference, and of each other one."""
+    transforms: tuple[SimpleITK.Transform | None, ...]
 
-    def units(self) -> tuple[np.ndarray, np.ndarray]:
-        """Both volumes on the reference's grid, in [0, 1]."""
-        return (
-            self.windows[0].to_unit(self.reference.voxels),
-            self.windows[1].to_unit(self.aligned_other.voxels),
-        )
+    @property
+    def sources(self) -> tuple[Volume, ...]:
+        """The volumes as they were measured, the reference first."""
+        return self.reference, *self.others
+
+    def units(self) -> list[np.ndarray]:
+        """All volumes on the reference's grid, in [0, 1]."""
+        on_grid = (self.reference, *self.aligned_others)
+        return [
+            window.to_unit(one.voxels) for window, one in zip(self.windows, on_grid, strict=True)
+        ]
 
 
 @dataclass(frozen=True)
 class VolumeVariant:
-    """The two volumes with balls of one kind in one of them."""
+    """The volumes with balls of one kind in one of them."""
 
-    in_reference: bool
+    place: int
+    """Of the one with balls among the sources: 0 is the reference."""
     amplitude: float
     size: str
     balls: tuple[Ball, ...]
-    reference: Volume
-    other: Volume
+    sources: tuple[Volume, ...]
 
 
 def variants(study: Study) -> Iterator[VolumeVariant]:
-    """The volumes with balls: in either one, of each amplitude and size; those that fit.
+    """The volumes with balls: in each one, of each amplitude and size; those that fit.
 
     Places depend on `lesions.SEED` alone. Raises: InputError for an other volume in colour.
     """
-    if study.other.is_colour:
+    if any(other.is_colour for other in study.others):
         raise InputError("Lesions cannot be put into a colour volume. Give the scalar volume.")
     units = study.units()
-    for in_reference in (True, False):
-        source, beside = units if in_reference else units[::-1]
+    for place, source in enumerate(units):
+        beside = [unit for number, unit in enumerate(units) if number != place]
         for amplitude in lesions.AMPLITUDES:
             for size in SIZES:
-                name = f"{in_reference} {amplitude} {size.name}".encode()
+                name = f"{_SEEDED.get(place, place)} {amplitude} {size.name}".encode()
                 generator = np.random.default_rng([lesions.SEED, zlib.crc32(name)])
-                balls = place_balls(study.reference, (source, beside), amplitude, size, generator)
+                balls = place_balls(study.reference, [source, *beside], amplitude, size, generator)
                 if balls:
-                    yield _variant(study, in_reference, amplitude, size.name, balls)
+                    yield _variant(study, place, amplitude, size.name, balls)
 
 
 def _variant(
-    study: Study, in_reference: bool, amplitude: float, size: str, balls: Sequence[Ball]
+    study: Study, place: int, amplitude: float, size: str, balls: Sequence[Ball]
 ) -> VolumeVariant:
-    reference, other = study.reference, study.other
-    if in_reference:
-        reference = insert(reference, reference, balls, amplitude, study.windows[0], None)
-    else:
-        other = insert(other, reference, balls, amplitude, study.windows[1], study.transform)
-    return VolumeVariant(in_reference, amplitude, size, tuple(balls), reference, other)
+    sources = list(study.sources)
+    transform = None if place == 0 else study.transforms[place - 1]
+    sources[place] = insert(
+        sources[place], study.reference, balls, amplitude, study.windows[place], transform
+    )
+    return VolumeVariant(place, amplitude, size, tuple(balls), tuple(sources))
 
 
 def place_balls(
     grid: Volume,
-    units: tuple[np.ndarray, np.ndarray],
+    units: Sequence[np.ndarray],
     amplitude: float,
     size: SizeClass,
     generator: np.random.Generator,
 ) -> list[Ball]:
-    """Balls for the first of two volumes in [0, 1] on one grid, drawn evenly from their places."""
+    """Balls for the first of several volumes in [0, 1] on one grid, drawn evenly from their places.
+
+    Their ground is the brightest of the volumes beside it.
+    """
     width = [max(1, 2 * round((WINDOW_MM / step - 1) / 2) + 1) for step in grid.spacing[::-1]]
-    around, ground = (scipy.ndimage.uniform_filter(unit, width) for unit in units)
+    around, *beside = (scipy.ndimage.uniform_filter(unit, width) for unit in units)
+    ground = np.maximum.reduce(beside)
     raised = around + amplitude
-    free = (np.maximum(*units) > lesions.LIT) & (raised > lesions.LEAST) & (raised < lesions.MOST)
+    lit = np.maximum.reduce(units) > lesions.LIT
+    free = lit & (raised > lesions.LEAST) & (raised < lesions.MOST)
     voxels = np.argwhere(free)
     places = voxels * np.array(grid.spacing[::-1])
     balls = []

@@ -1,4 +1,4 @@
-"""Judges methods on two whole volumes: balls are put into either one, and `fuse` runs each time."""
+"""Judges methods on whole volumes: balls are put into each one, and `fuse` runs each time."""
 
 from __future__ import annotations
 
@@ -19,103 +19,115 @@ from MedFusionLib.hidden import hidden_contrast
 from MedFusionLib.methods import create_method
 from MedFusionLib.slices import colour as colours
 from MedFusionLib.slices.intensity import Window
-from MedFusionLib.slices.painting import FUNCTIONAL, GREY_MAXIMUM
+from MedFusionLib.slices.legend import described_others
+from MedFusionLib.slices.painting import FUNCTIONAL, GREY_MAXIMUM, layers_of
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.volumes.volume import Volume
 
-ROLES = ("reference", "other")
-KINDS_PER_VOLUME = 16
-"""Two sources, four amplitudes, two sizes."""
+KINDS_PER_SOURCE = 8
+"""Four amplitudes, two sizes."""
 
 
 @dataclass(frozen=True)
 class _Run:
     """A fusion without balls, and what it is repeated with."""
 
-    reference: Volume
-    other: Volume
+    study: balls.Study
     result: FusionResult
-    again: Callable[[Volume, Volume], FusionResult]
-    """Fuses two volumes in the windows and the place of `result`."""
-
-    @property
-    def study(self) -> balls.Study:
-        windows = tuple(Window(**self.result.report[role]["window"]) for role in ROLES)
-        transform = self.result.transform
-        aligned = self.result.aligned_other
-        return balls.Study(self.reference, self.other, aligned, (windows[0], windows[1]), transform)
+    again: Callable[[Sequence[Volume]], FusionResult]
+    """Fuses volumes in the windows and the places of `result`."""
 
 
 def judge_volumes(
-    reference: Volume,
-    other: Volume,
+    volumes: Sequence[Volume],
     methods: Sequence[str],
     options: Mapping[str, Any],
     progress: Progress,
 ) -> LegibilityBoard:
-    """Judge methods on two volumes, in grey and, for PET and SPECT, in colours.
+    """Judge methods on two or more volumes, in grey and, with PET or SPECT, in colours.
 
-    ``options`` are those of `fuse`. Each method fuses the volumes 17 times, and as often again in
-    colours. Raises: InputError for a colour volume, and what `fuse` raises.
+    ``options`` are those of `fuse`. Each method fuses the volumes once and eight times for each of
+    them, and as often again in colours. Raises: InputError for a colour volume, and what `fuse`
+    raises.
     """
-    shown = (GREY, COLOUR) if other.modality in FUNCTIONAL else (GREY,)
+    shown = (GREY, COLOUR) if any(one.modality in FUNCTIONAL for one in volumes[1:]) else (GREY,)
     lesions: list[dict[str, Any]] = []
     pictures: list[dict[str, Any]] = []
     weights: dict[str, str | None] = {}
     for name in methods:
         method = create_method(name, options.get("device", "cpu"))
         weights[name] = getattr(method, "weights_sha256", None)
-        named = {**_names(other), "method": name}
+        named = {**_names(volumes[1:]), "method": name}
         for way in shown:
             used = {**options, "method": method, "colour": GREY if way == GREY else "auto"}
-            run = _first_run(reference, other, used)
+            run = _first_run(volumes, used)
             lesions += [{**named, "shown": way, **row} for row in _judged(run, name, progress)]
         seen = run.result
-        measures = picture_measures(reference, seen.aligned_other, seen.volume, seen.report)
+        measures = picture_measures(volumes[0], seen.aligned_others, seen.volume, seen.report)
         pictures.append({**named, **measures})
     return make_board(pd.DataFrame(lesions), pd.DataFrame(pictures), weights)
 
 
-def _names(other: Volume) -> dict[str, str]:
-    known = other.modality if other.modality != "unknown" else "volume"
-    return {"set": f"{known}-MRI", "pair_id": "volume", "patient": "volume"}
+def _names(others: Sequence[Volume]) -> dict[str, str]:
+    return {
+        "set": "-".join([*map(_modality, others), "MRI"]),
+        "pair_id": "volume",
+        "patient": "volume",
+    }
 
 
-def _first_run(reference: Volume, other: Volume, options: Mapping[str, Any]) -> _Run:
-    result = fuse(reference, other, **options)
-    windows = [result.report[role]["window"] for role in ROLES]
-    given = [(window["low"], window["high"]) for window in windows]
+def _modality(volume: Volume) -> str:
+    return volume.modality if volume.modality != "unknown" else "volume"
 
-    def again(one: Volume, two: Volume) -> FusionResult:
-        place = result.transform if result.transform is not None else "resample"
-        same = {"alignment": place, "window_reference": given[0], "window_other": given[1]}
-        return fuse(one, two, **{**options, **same})
 
-    return _Run(reference, other, result, again)
+def _first_run(volumes: Sequence[Volume], options: Mapping[str, Any]) -> _Run:
+    result = fuse(volumes, **options)
+    report = result.report
+    told = [report["reference"], report["other"], *report["further"]]
+    windows = tuple(Window(**one["window"]) for one in told)
+    transforms = (result.transform, *result.further_transforms)
+    given = [(window.low, window.high) for window in windows]
+    same = {
+        "alignment": ["resample" if one is None else one for one in transforms],
+        "window_reference": given[0],
+        "window_other": given[1:],
+    }
+
+    def again(changed: Sequence[Volume]) -> FusionResult:
+        return fuse(changed, **{**options, **same})
+
+    study = balls.Study(volumes[0], tuple(volumes[1:]), result.aligned_others, windows, transforms)
+    return _Run(study, result, again)
 
 
 def _judged(run: _Run, name: str, progress: Progress) -> Iterator[dict[str, Any]]:
-    study = run.study
+    study, report = run.study, run.result.report
     before = study.units(), _shown(run.result.volume)
+    maps = [GREY, *(one["colour"] for one in described_others(report))]
+    kinds = KINDS_PER_SOURCE * len(study.sources)
     for number, variant in enumerate(balls.variants(study)):
-        result = run.again(variant.reference, variant.other)
-        changed = replace(study, reference=variant.reference, aligned_other=result.aligned_other)
-        side = 0 if variant.in_reference else 1
-        source = before[0][side], changed.units()[side]
+        result = run.again(variant.sources)
+        changed = replace(study, reference=variant.sources[0], aligned_others=result.aligned_others)
+        source = before[0][variant.place], changed.units()[variant.place]
         fused = before[1], _shown(result.volume)
-        own = GREY if variant.in_reference else run.result.report["colour"]
         for ball in variant.balls:
             yield {
-                "source": "MR" if variant.in_reference else run.other.modality,
+                "source": _source_name(study, variant.place),
                 "amplitude": variant.amplitude,
                 "size": variant.size,
                 "ground": ball.ground,
                 "hot": ball.hot,
                 "sigma": ball.sigma,
-                **_transfer(ball, run.reference, source, fused, own),
+                **_transfer(ball, study.reference, source, fused, maps[variant.place]),
             }
         done = f"Judging {name} ({'colours' if run.result.volume.is_colour else GREY})"
-        progress(number + 1, KINDS_PER_VOLUME, done)
+        progress(number + 1, kinds, done)
+
+
+def _source_name(study: balls.Study, place: int) -> str:
+    """MR for the reference; the modality of another, with its place where two are of one."""
+    names = ["MR", *map(_modality, study.others)]
+    return names[place] if names.count(names[place]) == 1 else f"{names[place]} {place + 1}"
 
 
 def _shown(fused: Volume) -> np.ndarray:
@@ -148,46 +160,53 @@ def _transfer(
 
 
 def picture_measures(
-    reference: Volume, other: Volume, fused: Volume, report: Mapping[str, Any]
+    reference: Volume, others: Sequence[Volume], fused: Volume, report: Mapping[str, Any]
 ) -> dict[str, float]:
     """Bone, uptake and edges of a fused volume, and what it hides; nan where it has none.
 
-    All three on one grid; ``report`` has the windows and the colour. Bone and edges are means over
-    the axial slices, uptake is read over all voxels.
+    All on one grid; ``report`` has the windows and the colours. Bone (of the first CT) and edges
+    are means over the axial slices; uptake is read over all voxels, where one volume is in colour.
     """
-    directions = reference.direction_matrix
-    windows = [Window(**report[role]["window"]) for role in ROLES]
     shown = _shown(fused)
     light = colours.luminance(shown) if shown.ndim == 4 else shown
-    one = windows[0].to_unit(reference.voxels)
-    two = windows[1].to_unit(other.voxels)
-    grey = colours.luminance(two) if two.ndim == 4 else two
-    stacks = [slice_stack(image, directions, "axial") for image in (light, one, grey)]
-    measures = _mean_of_slices(stacks, _bone_of(other, grey, directions))
-    if shown.ndim == 4 and report["colour"] in colours.COLOUR_MAPS:
+    layers = layers_of(others, report)
+    units = [layer.window.to_unit(layer.volume.voxels) for layer in layers]
+    greys = [colours.luminance(unit) if unit.ndim == 4 else unit for unit in units]
+    one = Window(**report["reference"]["window"]).to_unit(reference.voxels)
+    measures = _mean_of_slices(reference, light, one, list(zip(others, greys, strict=True)))
+    mapped = [place for place, layer in enumerate(layers) if layer.colour_map is not None]
+    if shown.ndim == 4 and len(mapped) == 1 and report["colour"] in colours.COLOUR_MAPS:
         table = uptake.map_table(report["colour"])
         read = uptake.read_uptake(shown, table, np.linspace(0, 1, len(table)))
-        measures |= uptake.uptake_measures(read, grey)
-    hidden = hidden_contrast(reference, [other], fused, report)
-    names = ("hidden_of_reference", "hidden_of_other")
+        measures |= uptake.uptake_measures(read, greys[mapped[0]])
+    hidden = hidden_contrast(reference, others, fused, report)
+    names = [f"hidden_of_{role.replace(' ', '_')}" for role in hidden.roles]
     return measures | dict(zip(names, hidden.shares, strict=True))
 
 
-def _bone_of(other: Volume, unit: np.ndarray, directions: np.ndarray) -> np.ndarray | None:
-    """Where a CT shows bone, as an axial stack; None for no CT."""
-    if other.modality != "CT":
-        return None
+def _bone_of(other: Volume, unit: np.ndarray) -> np.ndarray:
+    """Where a CT shows bone."""
     in_eight_bits = other.voxels.dtype == np.uint8
-    mask = unit > bone.BONE_LEVEL if in_eight_bits else other.voxels > bone.BONE_HOUNSFIELD
-    return slice_stack(mask, directions, "axial")
+    return unit > bone.BONE_LEVEL if in_eight_bits else other.voxels > bone.BONE_HOUNSFIELD
 
 
-def _mean_of_slices(stacks: Sequence[np.ndarray], bones: np.ndarray | None) -> dict[str, float]:
+def _mean_of_slices(
+    grid: Volume, light: np.ndarray, reference: np.ndarray, others: list[tuple[Volume, np.ndarray]]
+) -> dict[str, float]:
+    """Means over the axial slices of measures of the fused picture's luminance."""
+
+    def stack(image: np.ndarray) -> np.ndarray:
+        return slice_stack(image, grid.direction_matrix, "axial")
+
+    brightest = np.maximum.reduce([unit for _, unit in others])
+    computed = [(one, unit) for one, unit in others if one.modality == "CT"][:1]
+    bones = [(stack(unit), stack(_bone_of(one, unit))) for one, unit in computed]
     rows = []
-    for number, (fused, reference, other) in enumerate(zip(*stacks, strict=True)):
-        inside = anatomy.head(reference, other)
-        row = {"edges_kept": anatomy.edges_kept(fused, reference, inside)}
-        if bones is not None:
-            row |= bone.bone_measures(fused, other, bones[number])
+    stacks = stack(light), stack(reference), stack(brightest)
+    for number, (shown, anatomical, other) in enumerate(zip(*stacks, strict=True)):
+        inside = anatomy.head(anatomical, other)
+        row = {"edges_kept": anatomy.edges_kept(shown, anatomical, inside)}
+        for unit, mask in bones:
+            row |= bone.bone_measures(shown, unit[number], mask[number])
         rows.append(row)
     return {str(name): float(value) for name, value in pd.DataFrame(rows).mean().items()}
