@@ -51,7 +51,7 @@ class MedFusion(ScriptedLoadableModule):
             "they lie to each other.</li>"
             "<li>Where they are not aligned, choose a registration or a transform as "
             "<b>Alignment</b>. <b>Landmarks</b> on both volumes start a registration and check "
-            "any alignment.</li>"
+            "any alignment. <b>Further volumes</b> are fused with these two into one.</li>"
             "<li>Choose a <b>Method</b>, look at a slice with <b>Preview</b>, and press "
             "<b>Apply</b>. <b>Result</b> says what is shown and how far it can be trusted.</li>"
             "<li><b>View</b> compares and blends the volumes and follows a tracked pointer; "
@@ -109,7 +109,7 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui = slicer.util.childWidgetVariables(uiWidget)
         uiWidget.setMRMLScene(slicer.mrmlScene)
         self.logic = MedFusionLogic()
-        self.panel = Panel(self.ui, self.logic)
+        self.panel = Panel(self.ui, self.logic, self._loadFurtherRow)
         self._panelHeight = PanelHeight(uiWidget)
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
@@ -120,6 +120,12 @@ class MedFusionWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndImportEvent, self.onSceneEndImport)
         slicer.app.connect("aboutToQuit()", self.onAboutToQuit)
         self.initializeParameterNode()
+
+    def _loadFurtherRow(self):
+        """The widgets of one further volume: their root, and all by name."""
+        row = slicer.util.loadUI(self.resourcePath("UI/FurtherVolume.ui"))
+        row.setMRMLScene(slicer.mrmlScene)
+        return row, slicer.util.childWidgetVariables(row)
 
     def cleanup(self):
         """Called when the application closes and the module widget is destroyed."""
@@ -261,8 +267,12 @@ class MedFusionLogic(ScriptedLoadableModuleLogic):
 
         ``options`` are ``modalities``, ``windows``, ``transformNode``, ``landmarkNodes`` and
         ``score`` of ``FusionRequest``, and those of ``MedFusionLib.fuse`` (method, alignment,
-        device, colour, plane...). Raises a ``MedFusionError`` or ``ValueError`` whose text is for
-        the user.
+        device, colour, plane...). ``further`` lists more volumes, nodes or names, or dictionaries
+        with the settings of ``FurtherSource``::
+
+            logic.fuse(mrNode, ctNode, further=[petNode, {"node": spectNode, "colour": "blue"}])
+
+        Raises a ``MedFusionError`` or ``ValueError`` whose text is for the user.
         """
         job = self.fuseAsync(
             referenceNode, otherNode, outputNode, onProgress=self._showProgress, **options

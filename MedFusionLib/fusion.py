@@ -133,24 +133,24 @@ def fuse(
         warnings.append(
             f"The method '{name}' is not offered in {precision}: it ran in {used_precision}."
         )
-    reference, others = _checked(
+    reference, others = checked_volumes(
         _reference_and_others(reference, other), allow_nonfinite, force, warnings
     )
-    colour_maps = choose_colour_maps(others, _for_each(colour, others, "colour"))
+    colour_maps = choose_colour_maps(others, for_each(colour, others, "colour"))
     along = planes_of(planes, plane)
     # Windows come from the volume as measured: resampling blurs extremes and adds empty space.
     shown = Layer(reference, intensity.choose_window(reference, window_reference))
     windows = [
         intensity.choose_window(brightest_channel(one), wanted)
-        for one, wanted in zip(others, _for_each(window_other, others, "window"), strict=True)
+        for one, wanted in zip(others, for_each(window_other, others, "window"), strict=True)
     ]
     told_of_each: list[list[str]] = [[] for _ in others]
     laid = [
         lay(reference, one, way, start, force, told, progress, cancel)
         for one, way, start, told in zip(
             others,
-            _for_each(alignment, others, "alignment"),
-            _for_each(initial, others, "initial transform"),
+            for_each(alignment, others, "alignment"),
+            for_each(initial, others, "initial transform"),
             told_of_each,
             strict=True,
         )
@@ -234,7 +234,7 @@ def _reference_and_others(
     return volumes
 
 
-def _checked(
+def checked_volumes(
     volumes: list[Volume], allow_nonfinite: bool, force: bool, warnings: list[str]
 ) -> tuple[Volume, list[Volume]]:
     """The reference and the others, fit to be fused and of one patient."""
@@ -261,7 +261,7 @@ def _named_by_role(told_of_each: list[list[str]]) -> list[str]:
     ]
 
 
-def _for_each(setting: Any, others: Sequence[Volume], name: str) -> list[Any]:
+def for_each(setting: Any, others: Sequence[Volume], name: str) -> list[Any]:
     """One setting for each of the others, from a list of them or from one that serves all."""
     if not isinstance(setting, list):
         is_for_one = setting is not None and not isinstance(setting, str)

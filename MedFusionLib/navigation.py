@@ -75,9 +75,15 @@ def export_for_navigation(
     the fusion's. ``square_pixels`` resamples the slices to pixels as high as wide.
 
     Raises ``MedFusionError`` with a sentence where a surgeon could be misled: no DICOM reference
-    with a frame of reference, two patients, a registration that failed or is none of one matrix,
-    two frames of reference that nothing relates, volumes that do not lie where their images do.
+    with a frame of reference, more than two sources, two patients, a registration that failed or is
+    none of one matrix, two frames of reference that nothing relates, volumes that do not lie where
+    their images do.
     """
+    if report.get("further"):
+        raise InputError(
+            "An export for navigation tells of a reference and one other volume, and this volume "
+            "was fused from more. Export it as a plain DICOM series, or fuse two volumes for it."
+        )
     refuse_unfit_voxels(volume)
     refuse_sheared(volume, "a DICOM series")
     refuse_two_people(reference_metadata, other_metadata)

@@ -6,6 +6,7 @@ once; a slice then costs only its own fusion, and equals that slice of the whole
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -15,19 +16,19 @@ import numpy as np
 from MedFusionLib.computing.device import choose_device, computed_precision
 from MedFusionLib.computing.stack_fusion import StackFuser
 from MedFusionLib.errors import GeometryError
+from MedFusionLib.fusion import checked_volumes, for_each
 from MedFusionLib.methods import method_card
+from MedFusionLib.methods.several import for_several
 from MedFusionLib.registration import overlap as alignments
 from MedFusionLib.slices import intensity
 from MedFusionLib.slices.painting import (
     Layer,
     SlicePainter,
     brightest_channel,
-    choose_colour_map,
+    choose_colour_maps,
     empty_result,
 )
 from MedFusionLib.slices.stack import nearest_axes, slice_stack
-from MedFusionLib.volumes.identity import refuse_two_patients
-from MedFusionLib.volumes.validation import checked_input
 from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
@@ -39,45 +40,61 @@ _PATIENT_AXIS = {"sagittal": 0, "coronal": 1, "axial": 2}
 
 
 class SlicePreview:
-    """Fuses single slices of two volumes that lie on each other.
+    """Fuses single slices of volumes that lie on each other.
 
-    ``transform`` maps points of the reference's space to the other's (LPS, mm). ``options`` are
-    those of ``MedFusionLib.fusion.fuse`` that change a slice: device (on which ``method`` was
-    built), colour, plane, window_reference, window_other, precision, allow_nonfinite, force.
+    ``others`` are the volumes beside the reference; each of the ``transforms`` maps points of the
+    reference's space to that of one of them (LPS, mm). ``options`` are those of
+    ``MedFusionLib.fusion.fuse`` that change a slice: device (on which ``method`` was built),
+    colour, plane, window_reference, window_other, precision, allow_nonfinite, force.
     """
 
     def __init__(
         self,
         reference: Volume,
-        other: Volume,
-        transform: SimpleITK.Transform | None,
+        others: Sequence[Volume],
+        transforms: Sequence[SimpleITK.Transform | None],
         method: FusionMethod,
         options: dict[str, Any],
     ) -> None:
-        allow_nonfinite = bool(options.get("allow_nonfinite"))
-        refuse_two_patients(reference, other, bool(options.get("force")))
-        self.reference = checked_input(reference, "reference", allow_nonfinite, [])
-        other = checked_input(other, "other", allow_nonfinite, [])
+        force = bool(options.get("force"))
+        self.reference, laid = checked_volumes(
+            [reference, *others], bool(options.get("allow_nonfinite")), force, []
+        )
         self._plane = options.get("plane", "axial")
         device = choose_device(options.get("device", "auto")).device
-        windows = (
+        shown = Layer(
+            self.reference,
             intensity.choose_window(self.reference, options.get("window_reference")),
-            intensity.choose_window(brightest_channel(other), options.get("window_other")),
         )
-        overlap = alignments.describe_overlap(reference, other, transform)
-        if overlap.kind == alignments.NO_OVERLAP or not options.get("force"):
-            alignments.refuse_bad_overlap(overlap)
-        aligned = alignments.resample(other, reference, transform)
-        colour_map = choose_colour_map(other, options.get("colour", "auto"))
-        layers = Layer(self.reference, windows[0]), Layer(aligned, windows[1], colour_map)
-        painter = SlicePainter(layers[0], layers[1:], self._plane)
+        windows = [
+            intensity.choose_window(brightest_channel(one), wanted)
+            for one, wanted in zip(
+                laid, for_each(options.get("window_other"), laid, "window"), strict=True
+            )
+        ]
+        colours = for_each(options.get("colour", "auto"), laid, "colour")
+        layers = [
+            Layer(self._on_grid(one, transform, force), window, colour_map)
+            for one, transform, window, colour_map in zip(
+                laid, transforms, windows, choose_colour_maps(laid, colours), strict=True
+            )
+        ]
+        painter = SlicePainter(shown, layers, self._plane)
+        offered = method_card(method.name).reduced_precisions
+        if len(laid) > 1:
+            method = for_several(method)
         # Zeros take no memory before they are written, so this costs one slice at a time.
         self._fused = empty_result(self.reference, painter.in_colour)
         stack = slice_stack(self._fused, self.reference.direction_matrix, self._plane)
-        offered = method_card(method.name).reduced_precisions
         precision = computed_precision(options.get("precision", "auto"), device, offered)
         self._stack_fuser = partial(StackFuser, method, painter, stack, device, precision)
         self._places = _places_of_slices(self.reference, self._plane)
+
+    def _on_grid(self, other: Volume, transform: SimpleITK.Transform | None, force: bool) -> Volume:
+        overlap = alignments.describe_overlap(self.reference, other, transform)
+        if overlap.kind == alignments.NO_OVERLAP or not force:
+            alignments.refuse_bad_overlap(overlap)
+        return alignments.resample(other, self.reference, transform)
 
     def at(self, point: tuple[float, float, float]) -> tuple[Volume, int]:
         """The fused slice through ``point`` (LPS, mm) and its place in the stack.

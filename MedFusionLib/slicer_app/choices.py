@@ -84,6 +84,8 @@ class Colour(Enum):
     HOT = "hot"
     RAINBOW = "rainbow"
     PET_DICOM = "pet-dicom"
+    RED = "red"
+    BLUE = "blue"
 
     @staticmethod
     def label(choice: Colour) -> str:
@@ -139,4 +141,6 @@ def _colourLabels() -> dict[Colour, str]:
         Colour.HOT: _("Color: hot"),
         Colour.RAINBOW: _("Color: rainbow"),
         Colour.PET_DICOM: _("Color: PET-DICOM"),
+        Colour.RED: _("Color: red"),
+        Colour.BLUE: _("Color: blue"),
     }

@@ -19,6 +19,7 @@ from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.icons import SLICER_ICONS
 from MedFusionLib.slicer_app.panel.panel import SELECTORS
 from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE
+from MedFusionLib.slicer_app.scene.provenance import sourcesOf
 from MedFusionLib.slicer_app.scene.sample_data import loadSamplePair
 from MedFusionLib.slicer_app.views.layers import layersOf
 
@@ -323,10 +324,33 @@ def aStudyIsHung(case, logic) -> None:
     case.assertIn("Chosen", widget.ui.studyLabel.text)
 
 
+def furtherVolumeIsFusedAndLetGo(case, logic) -> None:
+    """A third volume is fused and named; deleted, it is chosen no more, and no other instead."""
+    widget, parameters, third = _chosenPair()
+    pair = (parameters.referenceVolume, parameters.otherVolume)
+    slicer.modules.volumes.logic().CloneVolume(third, "Bystander")
+    widget.ui.addFurtherButton.click()
+    case.assertFalse(widget.ui.applyButton.enabled)
+    (selector,) = widget.panel.further.selectors
+    selector.setCurrentNode(third)
+    _apply(case, widget)
+    fused = parameters.outputVolume
+    case.assertEqual(sourcesOf(fused), (*pair, third))
+    again = logic.fuse(*pair, further=[third], method=FASTEST, device="cpu")
+    same = np.array_equal(*(slicer.util.arrayFromVolume(node) for node in (fused, again)))
+    case.assertTrue(same)
+    slicer.mrmlScene.RemoveNode(third)
+    case.assertIsNone(selector.currentNode())
+    case.assertFalse(widget.ui.applyButton.enabled)
+    slicer.mrmlScene.Clear()
+    case.assertEqual(widget.panel.further.selectors, [])
+
+
 TESTS = (
     aStudyIsHung,
     deletedNodesLeaveNothingChosen,
     anotherInputMakesANewVolume,
+    furtherVolumeIsFusedAndLetGo,
     deletedPointerStopsNavigation,
     blendNeedsNoFusion,
     navigationIsToldAndLeft,

@@ -22,7 +22,10 @@ Requests (``"do"``):
     the result) and ``landmarks`` (or null: a list of ``[label, [x, y, z]]`` for ``reference`` and
     for ``other``, in the own space of each, LPS, mm). A registration starts from the landmarks
     instead of ``transform``, which must be linear then; the report has ``landmarks``, how far they
-    lie apart. Result: ``volume``, ``report``, ``transform`` (the one that was used, or null).
+    lie apart. ``further`` (may be left out) lists the volumes behind the second, each with
+    ``volume``, ``transform`` (of its own, as above), ``alignment``, ``window`` and ``colour``, as
+    ``fuse`` takes them for one other volume. Result: ``volume``, ``report``, ``transform`` (the one
+    that was used, or null) and ``further_transforms`` (likewise one for each further volume).
 ``fuse_series``
     ``case`` (a name), ``reference_files`` and ``other_files`` (absolute paths of the files of two
     DICOM series), ``path`` (absolute, of the volume to write) and ``settings`` (keyword arguments
@@ -30,7 +33,8 @@ Requests (``"do"``):
 ``measure``
     ``fusion`` (the id of the last ``fuse`` request), ``most_slices`` (how many are measured, null
     for all). Result: ``metrics`` and ``hidden``, as they stand in a report (the metrics with
-    ``hidden_mm2``, `Hidden.areas` of their plane), and ``seconds``.
+    ``hidden_mm2``, `Hidden.areas` of their plane), and ``seconds``. The metrics are defined for two
+    sources: with further ones there are no ``metrics``, and every slice is measured.
 ``map_hidden``
     ``fusion`` (as of ``measure``). Result: ``volume`` (on the fused volume's grid, per cent of the
     local contrast that is hidden of the source that loses more) and ``hidden``, as of ``measure``.
@@ -41,8 +45,8 @@ Requests (``"do"``):
 ``save_report``
     ``report``, ``path`` (absolute, .html or .json). Result: nothing.
 ``export_dicom``
-    ``volume``, ``reference_metadata``, ``other_metadata`` (or null), ``report``, ``folder`` (an
-    absolute path). Result: ``files``.
+    ``volume``, ``reference_metadata``, ``other_metadata`` (or null), ``further_metadata`` (a list,
+    may be left out), ``report``, ``folder`` (an absolute path). Result: ``files``.
 ``export_navigation``
     As ``export_dicom``, with ``other_place`` (``affine`` and ``shape`` of the other volume's grid,
     or null) and ``square_pixels``. Result: ``files`` and ``notes``, sentences on what was left out.

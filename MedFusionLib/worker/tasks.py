@@ -11,7 +11,8 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ from MedFusionLib.worker.protocol import (
 )
 
 if TYPE_CHECKING:
+    import SimpleITK
+
     from MedFusionLib.fusion import FusionResult
     from MedFusionLib.registration.landmarks import Landmarks
 
@@ -106,7 +109,6 @@ class Tasks:
     def _fuse(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.fusion import REGISTERED, fuse
 
-        reference, other = self._volume(request["reference"]), self._volume(request["other"])
         options = dict(request["options"])
         transform = open_transform(request.get("transform"), self._folder)
         landmarks = _landmarks(request.get("landmarks"))
@@ -116,9 +118,13 @@ class Tasks:
         # A transform that bends space lies between these points, too: `fuse` refuses it.
         if registered and landmarks is not None and (transform is None or transform.IsLinear()):
             options["initial"] = landmarks.rigid()
+        further = self._further(request)
+        options |= _of_each_other(options, further)
+        volumes = [self._volume(request[role]) for role in ("reference", "other")]
+        volumes += [one.volume for one in further]
         self._fused = self._pictures = None
         options["method"], options["device"] = self._loaded_method(options)
-        result = fuse(reference, other, **options, progress=progress, cancel=cancel)
+        result = fuse(volumes, **options, progress=progress, cancel=cancel)
         report = dict(result.report)
         if landmarks is not None:
             report["landmarks"] = _distances(landmarks, result)
@@ -132,7 +138,24 @@ class Tasks:
             "transform": save_transform(
                 result.transform, self._folder, f"transform-{request['id']}.h5"
             ),
+            "further_transforms": [
+                save_transform(found, self._folder, f"transform-{request['id']}-{number}.h5")
+                for number, found in enumerate(result.further_transforms, 1)
+            ],
         }
+
+    def _further(self, request: Request) -> list[_Further]:
+        """The volumes behind the second, each as its own settings lay and show it."""
+        return [
+            _Further(
+                self._volume(one["volume"]),
+                open_transform(one.get("transform"), self._folder),
+                one.get("alignment", "resample"),
+                one.get("window"),
+                one.get("colour", "auto"),
+            )
+            for one in request.get("further") or ()
+        ]
 
     def _fuse_series(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
         from MedFusionLib.batch.series_cases import SeriesCase, fuse_series
@@ -163,14 +186,20 @@ class Tasks:
     ) -> dict[str, Any]:
         from MedFusionLib.preview import SlicePreview
 
-        key = {name: request.get(name) for name in ("reference", "other", "transform", "options")}
+        told = ("reference", "other", "transform", "further", "options")
+        key = {name: request.get(name) for name in told}
         if self._preview is None or key != self._preview_key:
             options = dict(request["options"])
             method, options["device"] = self._loaded_method(options)
+            further = self._further(request)
+            options |= _of_each_other(options, further)
             self._preview = SlicePreview(
                 self._volume(request["reference"]),
-                self._volume(request["other"]),
-                open_transform(request.get("transform"), self._folder),
+                [self._volume(request["other"]), *(one.volume for one in further)],
+                [
+                    open_transform(request.get("transform"), self._folder),
+                    *(one.transform for one in further),
+                ],
                 method,
                 options,
             )
@@ -190,7 +219,10 @@ class Tasks:
         progress: Progress,
         cancel: Cancel,
     ) -> dict[str, Any]:
-        """The metrics of a fusion and what it hides, as they stand in a report."""
+        """The metrics of a fusion and what it hides, as they stand in a report.
+
+        The metrics are defined for two sources: with further ones only what is hidden is told.
+        """
         from MedFusionLib.evaluation.reports.fusion_report import score_fusion
 
         def measured(done: int, total: int) -> None:
@@ -200,6 +232,8 @@ class Tasks:
 
         assert result.reference is not None
         measured(0, 0)
+        if result.aligned_further:
+            return {"hidden": result.hidden.figures}
         metrics = score_fusion(
             result.reference,
             result.aligned_other,
@@ -286,6 +320,7 @@ class Tasks:
             request["report"],
             request["folder"],
             request.get("other_metadata"),
+            request.get("further_metadata") or (),
         )
         return {"files": [str(file) for file in files]}
 
@@ -310,6 +345,40 @@ class Tasks:
 
     def _volume(self, message: Request) -> Volume:
         return open_volume(message, self._folder)
+
+
+@dataclass(frozen=True)
+class _Further:
+    """A volume behind the second, and its settings as ``fuse`` takes them for one other volume."""
+
+    volume: Volume
+    transform: SimpleITK.Transform | None
+    alignment: str
+    window: Any
+    colour: str
+
+    @property
+    def laid_by(self) -> dict[str, Any]:
+        """``alignment`` and ``initial``."""
+        from MedFusionLib.fusion import REGISTERED
+
+        if self.transform is None or self.alignment in REGISTERED:
+            return {"alignment": self.alignment, "initial": self.transform}
+        return {"alignment": self.transform, "initial": None}
+
+
+def _of_each_other(options: Mapping[str, Any], further: Sequence[_Further]) -> dict[str, Any]:
+    """What ``fuse`` takes for each of several volumes, the other's (in ``options``) first.
+
+    Lists also where there is one volume: the two ends of a window come as a list of their own.
+    """
+    laid = [one.laid_by for one in further]
+    return {
+        "alignment": [options.get("alignment", "resample"), *(one["alignment"] for one in laid)],
+        "initial": [options.get("initial"), *(one["initial"] for one in laid)],
+        "window_other": [options.get("window_other"), *(one.window for one in further)],
+        "colour": [options.get("colour", "auto"), *(one.colour for one in further)],
+    }
 
 
 def _landmarks(message: Mapping[str, Any] | None) -> Landmarks | None:

@@ -73,11 +73,34 @@ def test_a_grey_result_has_no_legend_and_colours_without_a_scale_lose_theirs(sce
     node, report = fused(nodes)
     gone = (legendOf(node).GetID(), scaleOf(node).GetID())
     array = slicer.util.arrayFromVolume(node).copy()
-    fusedNodeFromVolume(
-        Volume(array, (1, 1, 1), (0, 0, 0)), {**report, "colour": "own"}, *nodes, node
-    )
+    inOwn = {**report, "other": {**report["other"], "colour": "own"}}
+    fusedNodeFromVolume(Volume(array, (1, 1, 1), (0, 0, 0)), inOwn, *nodes, node)
     assert legendOf(node) is None
     assert all(scene.GetNodeByID(one) is None for one in gone)
+
+
+def test_two_functional_volumes_have_a_legend_each_and_one_of_them_alone_has_one(scene, nodes):
+    values = slicer.util.arrayFromVolume(nodes[1])
+    pet = addVolumeNode(scene, Volume(values // 2, (1, 1, 1), (0, 0, 0)), "head PET")
+    windows = [(100.0, 700.0), (0.0, 300.0)]
+    node, report = fused(nodes, furtherNodes=[pet], window_other=windows)
+    for number, (name, window) in enumerate(zip(("red", "blue"), windows, strict=True)):
+        scale = scaleOf(node, number)
+        assert scale.GetColorNode() is uptakeColours(scene, name)
+        assert (scale.GetWindowLevelMin(), scale.GetWindowLevelMax()) == window
+        assert legendOf(node, number).GetPrimaryDisplayNode() is scale
+    titles = [legendOf(node, number).GetTitleText() for number in range(2)]
+    assert titles == ["SPECT counts", f"PET {report['further'][0]['unit']}"]
+    places = [legendOf(node, number).GetPosition() for number in range(2)]
+    size = legendOf(node).GetSize()[1]
+    bottoms = [(1 - size) * place[1] for place in places]
+    assert bottoms[0] - bottoms[1] >= size, "they do not lie over each other"
+    second = (legendOf(node, 1).GetID(), scaleOf(node, 1).GetID())
+    fused(nodes, node, window_other=windows[0])
+    assert legendOf(node).GetTitleText() == "counts"
+    assert scaleOf(node).GetColorNode() is uptakeColours(scene, "rainforest")
+    assert legendOf(node, 1) is None
+    assert all(scene.GetNodeByID(one) is None for one in second)
 
 
 def test_a_slicer_without_legends_shows_the_fused_node_all_the_same(nodes, monkeypatch):

@@ -21,6 +21,7 @@ QtWidgets = pytest.importorskip("PySide6.QtWidgets", reason="needs PySide6")
 
 from MedFusionLib.sample_data import OTHER, REFERENCE  # noqa: E402
 from MedFusionLib.slicer_app import choices  # noqa: E402
+from MedFusionLib.slicer_app.panel.further_choice import FurtherChoice  # noqa: E402
 from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode  # noqa: E402
@@ -57,6 +58,7 @@ DEFAULTS = {
     "allowNonfinite": False,
     "force": False,
     "score": True,
+    "furtherVolumes": [],
     "outputVolume": None,
     "otherOpacity": 0.5,
     "blendOpacity": 0.5,
@@ -127,6 +129,8 @@ class Parameters(types.SimpleNamespace):
             self.selectors[name].setCurrentNode(value)
         if "panel" in self.__dict__ and not isSame:
             self.panel.refresh()
+
+    furtherVolume = staticmethod(FurtherChoice)
 
     def connectGui(self, selectors):
         self.__dict__["selectors"] = selectors
@@ -243,11 +247,25 @@ def panel(repository, monkeypatch, tmp_path):
     selectors = root.findChildren(standIns.NodeSelector)
     for selector in selectors:
         selector.setMRMLScene(scene)
-    panel = Panel(ui, logic)
+    rows = []
+
+    def loadFurtherRow():
+        row = standIns.Loader().load(
+            str(repository / "MedFusion" / "Resources" / "UI" / "FurtherVolume.ui")
+        )
+        rows.append(row)
+        for selector in row.findChildren(standIns.NodeSelector):
+            selector.setMRMLScene(scene)
+            selector.listAnew()
+        return row, standIns.widgetVariables(row)
+
+    panel = Panel(ui, logic, loadFurtherRow)
     yield Fixture(panel, ui, logic, scene, application)
     # As MedFusionWidget does when it is cleaned up.
     panel.setParameters(None)
     panel.end()
+    for row in rows:
+        selectors += row.findChildren(standIns.NodeSelector)
     for selector in selectors:
         selector.stopObserving()
     assert list(tmp_path.glob("medfusion-*")) == []

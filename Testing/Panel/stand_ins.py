@@ -24,7 +24,7 @@ class Section(QtWidgets.QFrame):
     def __init__(self, parent=None):
         super().__init__(parent)
         self.setFrameShape(QtWidgets.QFrame.Shape.Box)
-        self._caption = ""
+        self._caption, self._collapsed = "", False
 
     def getText(self):
         return self._caption
@@ -32,6 +32,13 @@ class Section(QtWidgets.QFrame):
     def setText(self, text):
         self._caption = text
 
+    def getCollapsed(self):
+        return self._collapsed
+
+    def setCollapsed(self, collapsed):
+        self._collapsed = collapsed
+
+    collapsed = QtCore.Property(bool, getCollapsed, setCollapsed)
     text = QtCore.Property(str, getText, setText)
     title = QtCore.Property(str, getText, setText)
 

@@ -19,9 +19,10 @@ ACCEPTED = {
 }
 CAPTIONED = "QLabel"
 """A caption has no tool tip of its own: Qt shows that of the section it stands in."""
-BOUND_BY_CODE = {"device", "method", "inputsWereDeleted"}
+BOUND_BY_CODE = {"device", "method", "inputsWereDeleted", "furtherVolumes"}
 """What the machine offers is not known before the worker has told it; the methods stand under
-headings, which Slicer's binding does not know; what was deleted is no choice."""
+headings, which Slicer's binding does not know; what was deleted is no choice; each further volume
+has a row of its own."""
 
 
 @pytest.fixture(scope="module")

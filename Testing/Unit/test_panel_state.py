@@ -10,7 +10,7 @@ from MedFusionLib.methods import DEFAULT_METHOD, METHODS, PREVIEW_METHOD
 from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
 from MedFusionLib.slicer_app.panel import texts as panel_texts
-from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options
+from MedFusionLib.slicer_app.panel.facts import FurtherInput, Inputs, JobState, Options
 from MedFusionLib.slicer_app.panel.methods import firstMethods
 from MedFusionLib.slicer_app.panel.state import REGISTERING, panelState
 from MedFusionLib.slicer_app.panel.statements import Shown, Weight, resultStatements
@@ -253,3 +253,103 @@ def test_every_choice_has_its_own_words(choices):
     labels = [choices.label(choice) for choice in choices]
     assert all(labels)
     assert len(set(labels)) == len(labels)
+
+
+SPECT = VolumeFacts("DAT", "SPECT")
+THIRD = FurtherInput(SPECT, overlapKind=SAME_GRID, overlapFraction=1.0)
+CT_FIRST = replace(READY, other=VolumeFacts("CT head", "CT"))
+
+
+@pytest.mark.parametrize(
+    ("third", "words"),
+    [
+        (FurtherInput(), "Third volume: Choose the volume"),
+        (replace(THIRD, isChosenTwice=True), "Third volume: The volume 'DAT' is chosen twice"),
+        (replace(THIRD, facts=VolumeFacts("A", refusal="'A' is no image.")), "'A' is no image."),
+        (replace(THIRD, overlapKind=NO_OVERLAP), "Third volume: The volumes do not overlap"),
+        (replace(THIRD, overlapKind=DIFFERENT_FRAMES), "frames of reference"),
+        (
+            replace(THIRD, alignment=AlignmentChoice.TRANSFORM),
+            "Third volume: Choose the transform that takes it",
+        ),
+        (
+            replace(THIRD, alignment=AlignmentChoice.RIGID, isBent=True),
+            "Third volume: A non-linear transform",
+        ),
+        (replace(THIRD, overlapKind=OTHER_GRID, alignment=AlignmentChoice.NONE), "different grids"),
+    ],
+)
+def test_what_a_further_volume_lacks_disables_apply_by_its_place(third, words):
+    shown = state(replace(CT_FIRST, further=(third,)))
+    assert not shown.applyEnabled
+    assert words in shown.applyToolTip
+    second = state(replace(CT_FIRST, further=(THIRD, replace(third, colour=Colour.GREY))))
+    assert words.replace("Third", "Fourth") in second.applyToolTip
+
+
+def test_a_further_volume_that_fits_is_fused_and_told():
+    shown = state(replace(CT_FIRST, further=(THIRD,)))
+    assert shown.applyToolTip == "Fuse the 3 volumes"
+    assert shown.furtherTexts == ("Same grid.",)
+    assert state(CT_FIRST).applyToolTip == "Fuse the two volumes"
+
+
+def test_two_functional_volumes_keep_their_colours_apart_and_three_are_refused():
+    assert state(replace(READY, further=(THIRD,))).applyEnabled
+    assert "told apart" in state(replace(READY, further=(THIRD, THIRD))).applyToolTip
+    hot = state(replace(READY, further=(THIRD,)), colour=Colour.HOT)
+    assert "told apart" in hot.applyToolTip
+    swapped = replace(READY, further=(replace(THIRD, colour=Colour.RED),))
+    assert state(swapped, colour=Colour.BLUE).applyEnabled
+
+
+def test_the_result_is_in_colour_if_one_of_its_volumes_is():
+    grey = replace(CT_FIRST, outputIsColour=False)
+    assert state(grey).applyEnabled
+    assert "result is in color" in state(replace(grey, further=(THIRD,))).applyToolTip
+    inGrey = replace(THIRD, colour=Colour.GREY)
+    assert state(replace(grey, further=(inGrey,))).applyEnabled
+
+
+def test_warnings_on_a_further_volume_name_it():
+    third = replace(THIRD, overlapFraction=0.1, overlapKind=OTHER_GRID, apart="They lie apart.")
+    warned = state(replace(CT_FIRST, further=(third,)), method=DEFAULT_METHOD).warnings
+    assert "Third volume: Only 10 % of the smaller volume overlaps." in warned
+    assert "Third volume: They lie apart." in warned
+    registered = replace(third, alignment=AlignmentChoice.RIGID)
+    assert not state(replace(CT_FIRST, further=(registered,))).warnings
+
+
+def test_another_patient_in_any_place_is_asked_about_with_all_identities():
+    jane, richard = {"patient_id": "A1"}, {"patient_id": "B2"}
+    inputs = replace(
+        CT_FIRST,
+        reference=replace(MR, identity=jane),
+        further=(replace(THIRD, facts=replace(SPECT, identity=richard)),),
+    )
+    question = state(inputs).question
+    assert "Reference: ID A1; Other volume: not told; Third volume: ID B2" in question
+    same = replace(inputs, further=(replace(THIRD, facts=replace(SPECT, identity=jane)),))
+    assert state(same).question is None
+
+
+def test_a_result_of_three_tells_how_each_was_laid_and_does_not_repeat_a_verdict():
+    quality = {"verdict": "doubtful", "reason": "half a head is seen."}
+    report = {
+        "method": "average",
+        "warnings": [
+            "Third volume: The alignment is doubtful: half a head is seen.",
+            "Second volume: Only 10 % of the smaller volume overlaps.",
+        ],
+        "transform": {"kind": "given"},
+        "further": [{"registration": {"quality": quality}}],
+    }
+    shown = Shown("Fused", report, "T1", "CT", "Tr", further=("DAT",), furtherTransforms=(None,))
+    told = [one.text for one in resultStatements(shown)]
+    assert "'Fused': T1 with CT and DAT, fused by average." in told[0]
+    assert told[1].startswith("Other volume: Aligned by the transform 'Tr'")
+    assert told[2].startswith("Third volume: The registration is doubtful")
+    assert sum("half a head" in text.lower() for text in told) == 1
+    assert "Second volume: Only 10 % of the smaller volume overlaps." in told
+    deleted = resultStatements(replace(shown, further=(None,)))
+    assert "was deleted since" in deleted[0].text

@@ -112,6 +112,104 @@ def test_the_worker_fuses_as_the_library_does(client):
     assert result["report"]["slices"] == 12
 
 
+def a_third(tmp_path: Path, **settings) -> dict:
+    """A SPECT volume beside the two of ``two``, as a request lists it."""
+    return {"volume": save_volume(volume(2, "SPECT"), tmp_path, "third.npy"), **settings}
+
+
+def two(tmp_path: Path) -> dict:
+    return {
+        "id": 1,
+        "do": "fuse",
+        "reference": save_volume(volume(0, "MR"), tmp_path, "reference.npy"),
+        "other": save_volume(volume(1, "CT"), tmp_path, "other.npy"),
+        "options": {"method": "pyramid", "device": "cpu", "window_other": "full"},
+    }
+
+
+def three_in_the_library(**settings):
+    volumes = [volume(0, "MR"), volume(1, "CT"), volume(2, "SPECT")]
+    return fuse(volumes, method="pyramid", device="cpu", **settings)
+
+
+def run(folder: Path, request: dict) -> dict:
+    return Tasks(folder).run(request, lambda *told: None, lambda: False)
+
+
+def test_the_worker_fuses_three_volumes_as_the_library_does(tmp_path):
+    further = [a_third(tmp_path, transform=None, window=[0, 600], colour="hot")]
+    result = run(tmp_path, {**two(tmp_path), "further": further, "score": True})
+    expected = three_in_the_library(window_other=["full", (0, 600)], colour=["auto", "hot"])
+    fused = np.load(tmp_path / result["volume"]["file"])
+    np.testing.assert_array_equal(fused, expected.volume.voxels)
+    assert result["report"]["hidden"] == expected.hidden.figures
+    assert "metrics" not in result["report"], "they are defined for two sources"
+    assert result["further_transforms"] == [None]
+
+
+@pytest.mark.parametrize("do", ["fuse", "preview"])
+def test_a_window_of_two_values_is_one_window(tmp_path, do):
+    """As a view displays a volume: JSON knows no tuples, and of lists `fuse` takes one window for
+    each volume."""
+    request = {**two(tmp_path), "do": do, "point": [5.0, -7.0, 9.0 + 2.0 * 3]}
+    request["options"]["window_other"] = [0.0, 600.0]
+    shown = np.load(tmp_path / run(tmp_path, request)["volume"]["file"])
+    volumes = [volume(0, "MR"), volume(1, "CT")]
+    expected = fuse(volumes, method="pyramid", device="cpu", window_other=(0.0, 600.0)).volume
+    place = slice(None) if do == "fuse" else slice(3, 4)
+    np.testing.assert_array_equal(shown, expected.voxels[place])
+
+
+def test_a_further_volume_is_laid_by_its_own_transform(tmp_path):
+    shift = sitk.TranslationTransform(3, (2.0, 0.0, 4.0))
+    sitk.WriteTransform(shift, str(tmp_path / "third.h5"))
+    further = [a_third(tmp_path, transform="third.h5", alignment="resample")]
+    result = run(tmp_path, {**two(tmp_path), "further": further})
+    expected = three_in_the_library(
+        alignment=["resample", shift], window_other=["full", None]
+    ).volume.voxels
+    np.testing.assert_array_equal(np.load(tmp_path / result["volume"]["file"]), expected)
+    kept = sitk.ReadTransform(str(tmp_path / result["further_transforms"][0]))
+    assert kept.TransformPoint((1.0, 1.0, 1.0)) == (3.0, 1.0, 5.0)
+
+
+def test_a_registration_of_a_further_volume_starts_from_its_own_transform(tmp_path):
+    """That it starts there shows in what is refused: a transform that bends space."""
+    field = sitk.Image([4, 4, 4], sitk.sitkVectorFloat64, 3)
+    bent = sitk.DisplacementFieldTransform(field)
+    sitk.WriteTransform(bent, str(tmp_path / "third.h5"))
+    further = [a_third(tmp_path, transform="third.h5", alignment="rigid")]
+    with pytest.raises(InputError, match="linear"):
+        run(tmp_path, {**two(tmp_path), "further": further})
+
+
+def test_a_previewed_slice_of_three_volumes_equals_that_of_the_whole_fusion(tmp_path):
+    request = {**two(tmp_path), "do": "preview", "further": [a_third(tmp_path)]}
+    request["point"] = [5.0, -7.0, 9.0 + 2.0 * 3]
+    result = run(tmp_path, request)
+    expected = three_in_the_library(window_other=["full", None])
+    layer = np.load(tmp_path / result["volume"]["file"])
+    np.testing.assert_array_equal(layer[0], expected.volume.voxels[3])
+
+
+def test_an_export_for_navigation_of_three_sources_is_refused(tmp_path):
+    fused = three_in_the_library()
+    request = {
+        "id": 3,
+        "do": "export_navigation",
+        "volume": save_volume(fused.volume, tmp_path, "fused.npy"),
+        "reference_metadata": {},
+        "other_metadata": {},
+        "other_place": None,
+        "square_pixels": False,
+        "report": fused.report,
+        "folder": str(tmp_path / "export"),
+    }
+    with pytest.raises(InputError, match="fused from more"):
+        run(tmp_path, request)
+    assert not (tmp_path / "export").exists()
+
+
 def test_one_process_serves_many_runs(client):
     first = client.wait(submit(client))
     processId = client.processId

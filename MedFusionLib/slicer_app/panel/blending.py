@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
-from MedFusionLib.slicer_app.scene.provenance import sourcesOf
+from MedFusionLib.slicer_app.scene.provenance import pairOf
 from MedFusionLib.slicer_app.scene.scene_facts import hasImage
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
@@ -48,8 +48,8 @@ class BlendSection:
         """
         parameters, fused = self._parameters, self._shownNode()
         chosen = (parameters.referenceVolume, parameters.otherVolume)
-        if fused is not None and (fused is parameters.outputVolume or sourcesOf(fused) == chosen):
-            return (*sourcesOf(fused), fused)
+        if fused is not None and (fused is parameters.outputVolume or pairOf(fused) == chosen):
+            return (*pairOf(fused), fused)
         return (*chosen, None)
 
     def whatIsMissing(self) -> str | None:

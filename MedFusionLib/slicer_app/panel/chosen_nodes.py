@@ -7,9 +7,11 @@ node is taken out of the parameter node first, and the selectors follow to "none
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import slicer
 
+from MedFusionLib.slicer_app.panel.further_choice import chooseFurther, furtherChoices
 from MedFusionLib.slicer_app.scene.hidden_node import isHiddenMap
 from MedFusionLib.slicer_app.scene.provenance import METHOD_ATTRIBUTE, isFused
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
@@ -22,6 +24,7 @@ NODE_FIELDS = (
     *("pointerTransform", "targetPoint", "trajectoryLine"),
 )
 """Fields of the parameter node that name a node."""
+FURTHER_FIELD = "furtherVolumes"
 OUTPUT_CLASS = "vtkMRMLScalarVolumeNode"
 """The node type of the output's selector; color volumes are of a class below it."""
 
@@ -32,8 +35,14 @@ class ChosenNodes:
     ``names`` are the fields that had named the node, empty for one that was not chosen.
     """
 
-    def __init__(self, ui, onRemoved: Callable[[tuple[str, ...], object], None]) -> None:
+    def __init__(
+        self,
+        ui,
+        onRemoved: Callable[[tuple[str, ...], object], None],
+        furtherSelectors: Callable[[], list],
+    ) -> None:
         self._ui = ui
+        self._furtherSelectors = furtherSelectors
         self._onRemoved = onRemoved
         self._parameters = None
         self._watch: RemovedNodes | None = None
@@ -57,7 +66,23 @@ class ChosenNodes:
             setattr(parameters, name, None)
         if set(names) & set(INPUT_FIELDS):
             parameters.inputsWereDeleted = True
+        if self._letGoOfFurther(lambda chosen: chosen is node):
+            names = (*names, FURTHER_FIELD)
         self._onRemoved(names, node)
+
+    def _letGoOfFurther(self, isMeant: Callable[[object], bool]) -> bool:
+        """Choose none in place of these volumes and transforms; whether one was chosen."""
+        before = furtherChoices(self._parameters)
+        kept = [
+            replace(
+                one,
+                volume=None if isMeant(one.volume) else one.volume,
+                transform=None if isMeant(one.transform) else one.transform,
+            )
+            for one in before
+        ]
+        chooseFurther(self._parameters, kept)
+        return tuple(kept) != before
 
     def onOfferFused(self, offered: bool) -> None:
         """Whether a fused volume may be fused again."""
@@ -65,6 +90,8 @@ class ChosenNodes:
             node = getattr(self._parameters, name)
             if node is not None and isFused(node):
                 setattr(self._parameters, name, None)
+        if not offered and self._parameters is not None:
+            self._letGoOfFurther(lambda node: node is not None and isFused(node))
         self.offerInputs()
 
     def offerInputs(self) -> None:
@@ -77,7 +104,8 @@ class ChosenNodes:
         ids = [
             node.GetID() for node in nodes if isHiddenMap(node) or (isFused(node) and not offered)
         ]
-        for selector in (self._ui.referenceSelector, self._ui.otherSelector):
+        pair = (self._ui.referenceSelector, self._ui.otherSelector)
+        for selector in (*pair, *self._furtherSelectors()):
             model = selector.sortFilterProxyModel()
             if set(model.hiddenNodeIDs) != set(ids):
                 model.hiddenNodeIDs = ids

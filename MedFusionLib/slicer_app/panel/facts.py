@@ -13,6 +13,24 @@ from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 
 
 @dataclass(frozen=True)
+class FurtherInput:
+    """One chosen volume behind the second, and how it lies to the reference (as `Inputs`)."""
+
+    facts: VolumeFacts | None = None
+    overlapKind: str | None = None
+    overlapFraction: float = 0.0
+    isBent: bool = False
+    isChosenTwice: bool = False
+    """Whether it is the reference, the other or an earlier further volume as well."""
+    alignment: AlignmentChoice = AlignmentChoice.RESAMPLE
+    hasTransform: bool = False
+    hasFoundTransform: bool = False
+    colour: Colour = Colour.AUTOMATIC
+    apart: str | None = None
+    looked: str | None = None
+
+
+@dataclass(frozen=True)
 class Inputs:
     """The chosen volumes and how they lie to each other (kinds of ``overlap.Overlap``)."""
 
@@ -30,6 +48,7 @@ class Inputs:
     """Whether the chosen output was not made by MedFusion."""
     outputIsColour: bool | None = None
     """None for a new output volume."""
+    further: tuple[FurtherInput, ...] = ()
 
 
 @dataclass(frozen=True)

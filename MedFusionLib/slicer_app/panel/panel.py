@@ -6,6 +6,8 @@ in ``panel.state``; what the buttons do is in the files of the sections.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import qt
 
 from MedFusionLib.registration.quick_check import APART
@@ -13,6 +15,8 @@ from MedFusionLib.slicer_app.choices import AlignmentChoice
 from MedFusionLib.slicer_app.panel.batch import BatchSection
 from MedFusionLib.slicer_app.panel.chosen_nodes import ChosenNodes
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
+from MedFusionLib.slicer_app.panel.further import FurtherSection
+from MedFusionLib.slicer_app.panel.further_choice import chosenSources, usedTransforms
 from MedFusionLib.slicer_app.panel.icons import setIcons
 from MedFusionLib.slicer_app.panel.in_sight import bringIntoSight
 from MedFusionLib.slicer_app.panel.inputs import (
@@ -53,25 +57,32 @@ SELECTORS = (
 
 
 class Panel:
-    """Connects the widgets of ``MedFusion.ui``; ``stop`` ends whatever runs and lets go."""
+    """Connects the widgets of ``MedFusion.ui``; ``stop`` ends whatever runs and lets go.
 
-    def __init__(self, ui, logic) -> None:
+    ``loadFurtherRow()`` makes the widgets of ``FurtherVolume.ui``: their root, and all by name.
+    """
+
+    def __init__(self, ui, logic, loadFurtherRow: Callable) -> None:
         self.ui = ui
         self.logic = logic
         self._parameters = None
-        self._pair: tuple = (None, None)
+        self._sources: tuple = (None, None)
         self._refreshIsDue = False
         self._checked: dict | None = None
+        self._checkedFurther: list[dict | None] = []
         self._inputs = ChosenInputs()
         self._moved = MovedNodes(self._onMoved)
         self._placed = MovedNodes(self.refresh)
-        self.chosen = ChosenNodes(ui, self._onNodeRemoved)
+        self.further = FurtherSection(ui, logic.client, loadFurtherRow, self.refresh)
+        self.chosen = ChosenNodes(ui, self._onNodeRemoved, lambda: self.further.selectors)
         self.methods = MethodSection(ui)
         self.devices = DeviceSection(ui, logic, self.refresh)
         self.preview = PreviewSection(ui, logic.client, self.request)
         self.run = RunSection(ui, logic, self.request, self._onStart, self._onFused, self.refresh)
         self.position = PositionCheck(logic.client, self.refresh)
-        self.result = ResultSection(ui, lambda: self.quality.isMeasuring)
+        self.result = ResultSection(
+            ui, lambda: self.quality.isMeasuring, self.further.useTransforms
+        )
         self.views = ViewSection(ui, lambda: self.result.node, self.request)
         self.landmarks = LandmarkSection(ui, self.views.leaveAll, self.refresh)
         self.quality = QualitySection(ui, logic, lambda: self.result.node, self.refresh)
@@ -85,17 +96,16 @@ class Panel:
     def setParameters(self, parameters) -> None:
         """Use another parameter node, or none while the scene closes."""
         self._parameters = parameters
-        self._pair = self._chosenPair()
+        self._sources = self._chosenSources()
         self.run.clearText()
         self.stopPreview()
-        sections = (self.chosen, self.devices, self.result, self.views, self.quality)
+        sections = (self.chosen, self.devices, self.result, self.views, self.quality, self.further)
         for section in (*sections, self.study, self.batch, self.methods, self.landmarks):
             section.setParameters(parameters)
         self.refresh()
 
-    def _chosenPair(self) -> tuple:
-        parameters = self._parameters
-        return (parameters.referenceVolume, parameters.otherVolume) if parameters else (None, None)
+    def _chosenSources(self) -> tuple:
+        return chosenSources(self._parameters) if self._parameters else (None, None)
 
     def request(self) -> FusionRequest:
         """The fusion that is chosen in the panel."""
@@ -107,15 +117,17 @@ class Panel:
         if parameters is None:
             return
         self._leaveOutputOfOthers()
+        self.further.showChosen()
         self.chosen.offerInputs()
-        found = self.result.foundTransform is not None
+        found, *foundFurther = self.result.foundTransforms or (None,)
         options = chosenOptions(
-            parameters, self.devices.warning, found, self._apart(), self._looked()
+            parameters, self.devices.warning, found is not None, self._apart(), self._looked()
         )
-        state = panelState(self._inputs(parameters), options, self.run.state)
+        inputs = self._inputs(parameters, self.further.found(), foundFurther)
+        state = panelState(inputs, options, self.run.state)
         self._watchPosition(state)
         self._moved.watch(
-            parameters.referenceVolume, parameters.otherVolume, parameters.alignmentTransform
+            *self._chosenSources(), parameters.alignmentTransform, *usedTransforms(parameters)
         )
         self._placed.watch(parameters.referenceLandmarks, parameters.otherLandmarks)
         self._show(state)
@@ -144,15 +156,16 @@ class Panel:
             self.position.stop()
         else:
             self.position.watch(chosenPlaces(parameters), self.request)
+        self.further.look(state.missing is None and not self.run.running)
 
     def _leaveOutputOfOthers(self) -> None:
         """Other inputs make a new volume; who wants to write into the old one picks it again."""
-        pair = self._chosenPair()
-        if pair == self._pair:
+        sources = self._chosenSources()
+        if sources == self._sources:
             return
-        self._pair = pair
+        self._sources = sources
         output = self._parameters.outputVolume
-        if output is not None and sourcesOf(output) != pair:
+        if output is not None and sourcesOf(output) != sources:
             self._parameters.outputVolume = None
             self.run.clearText()
 
@@ -161,8 +174,10 @@ class Panel:
         ui.applyButton.enabled, ui.applyButton.text = state.applyEnabled, state.applyText
         ui.applyButton.toolTip = state.applyToolTip
         buttons = (ui.inputsCollapsibleButton, ui.landmarksCollapsibleButton)
-        for section in (*buttons, ui.optionsCollapsibleButton):
+        more = (ui.furtherCollapsibleButton, ui.optionsCollapsibleButton)
+        for section in (*buttons, *more):
             section.enabled = state.inputsEnabled
+        self.further.showTexts(state.furtherTexts)
         isTransform = self._parameters.alignment is AlignmentChoice.TRANSFORM
         ui.transformLabel.visible = ui.transformSelector.visible = isTransform
         _say(ui.relationLabel, state.relationText)
@@ -211,20 +226,26 @@ class Panel:
         # What was found belongs to the result, whatever is looked at afterwards.
         isSeen = self._parameters.alignment not in REGISTERING
         self._checked = self.position.report if isSeen else None
+        self._checkedFurther = self.further.reports()
 
     def _onFused(self, fusedNode, report) -> None:
         parameters = self._parameters
         if parameters is None:
             return
-        if self._checked is not None:
-            report["quick_check"] = self._checked
+        checks = (self._checked, *self._checkedFurther)
+        for told, check in zip((report, *report["further"]), checks, strict=False):
+            if check is not None:
+                told["quick_check"] = check
+        if any(check is not None for check in checks):
             recordMeasures(fusedNode, report)
         self.result.show(fusedNode)
-        if sourcesOf(fusedNode) == self._chosenPair():
+        if sourcesOf(fusedNode) == self._chosenSources():
             # Whatever was chosen meanwhile must not be fused into it.
             parameters.outputVolume = fusedNode
-            if report.get("registration"):
-                parameters.alignmentTransform = fusedNode.GetNodeReference("MedFusion.Transform")
+            found, *foundFurther = self.result.foundTransforms or (None,)
+            if found is not None:
+                parameters.alignmentTransform = found
+            self.further.useTransforms(tuple(foundFurther), None)
         self.quality.setReport(fusedNode, report, self.run.lastNumber)
         # In a turn of its own, so that the interface lives between the two.
         qt.QTimer.singleShot(0, lambda: self._showFused(fusedNode))
@@ -247,6 +268,7 @@ class Panel:
         """End the run and the preview, and drop what observes the scene."""
         self.run.forget()
         self.position.stop()
+        self.further.stopLooking()
         self.stopPreview()
         self._moved.watch()
         self._placed.watch()

@@ -14,6 +14,7 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 
 from MedFusionLib.methods import DEFAULT_METHOD, method_names
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
+from MedFusionLib.slicer_app.panel.further_pack import FurtherVolume
 
 
 @parameterNodeWrapper
@@ -29,6 +30,7 @@ class MedFusionParameterNode:
     pair: where a registration starts, and a check of every alignment.
     method, device, plane, colour, precision, batchSize - how it is fused; batchSize 0 is automatic.
     allowNonfinite, force, score - see MedFusionLib.fusion.fuse; score measures the result.
+    furtherVolumes - the volumes behind the other one, each with choices of its own.
     outputVolume - the fused volume, updated in place.
     otherOpacity, blendOpacity - of the other and of the fused volume as layers of a blend.
     inputsWereDeleted - after that, nobody but the user chooses volumes.
@@ -55,6 +57,7 @@ class MedFusionParameterNode:
     allowNonfinite: bool = False
     force: bool = False
     score: bool = True
+    furtherVolumes: list[FurtherVolume]
     outputVolume: vtkMRMLScalarVolumeNode
     otherOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
     blendOpacity: Annotated[float, WithinRange(0.0, 1.0)] = 0.5
@@ -62,3 +65,6 @@ class MedFusionParameterNode:
     targetPoint: vtkMRMLMarkupsFiducialNode
     trajectoryLine: vtkMRMLMarkupsLineNode
     inputsWereDeleted: bool = False
+
+    furtherVolume = staticmethod(FurtherVolume)
+    """Makes an entry of ``furtherVolumes``."""

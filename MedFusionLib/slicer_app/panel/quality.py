@@ -96,7 +96,7 @@ class QualitySection:
     def _onMeasured(self, result) -> None:
         self._measuring = None
         seconds = {**self._report["seconds"], "measure": result["seconds"]}
-        measures = {"metrics": result["metrics"], "hidden": result["hidden"]}
+        measures = {key: result[key] for key in ("metrics", "hidden") if key in result}
         self._report = {**self._report, **measures, "seconds": seconds}
         fusedNode = slicer.mrmlScene.GetNodeByID(self._fusedId)
         if fusedNode is not None:
@@ -127,9 +127,7 @@ class QualitySection:
         ui.saveReportButton.enabled = ui.exportDicomButton.enabled = report is not None
         ui.navigationCheckBox.enabled = report is not None
         isOfLastRun = self._run is not None and report is not None and report is self._report
-        isWhole = measured and report["metrics"].get("measured_slices") == (
-            report["metrics"]["slices"] - report["metrics"]["empty_slices"]
-        )
+        isWhole = _isMeasuredWhole(report)
         ui.measureAllButton.enabled = isOfLastRun and self._measuring is None and not isWhole
         fusedNode = self._shownNode()
         hasMap = fusedNode is not None and fusedNode.GetNodeReference(HIDDEN_ROLE) is not None
@@ -237,6 +235,16 @@ class QualitySection:
         self._tell(str(error))
         if not isinstance(error, Cancelled) and not slicer.app.testingEnabled():
             slicer.util.errorDisplay(str(error))
+
+
+def _isMeasuredWhole(report) -> bool:
+    """Whether every slice was measured; of more than two volumes only what is hidden is."""
+    if not report:
+        return False
+    metrics = report.get("metrics")
+    if not metrics:
+        return bool(report.get("further") and report.get("hidden"))
+    return metrics.get("measured_slices") == metrics["slices"] - metrics["empty_slices"]
 
 
 def withSuffix(path: Path) -> Path:

@@ -6,28 +6,30 @@ Pure functions of plain values, without Qt and without a scene, so that every ru
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import combinations
 
-from MedFusionLib.methods import METHODS
-from MedFusionLib.registration.overlap import (
-    DIFFERENT_FRAMES,
-    LITTLE_OVERLAP,
-    NO_OVERLAP,
-    SAME_GRID,
-)
-from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
 from MedFusionLib.slicer_app.panel.facts import Inputs, JobState, Options
+from MedFusionLib.slicer_app.panel.further_rules import (
+    furtherNames,
+    furtherTexts,
+    furtherWarnings,
+    isShownInColour,
+    whatFurtherLack,
+    whatKeepsFurtherPreview,
+)
+from MedFusionLib.slicer_app.panel.pair_rules import (
+    REGISTERING,
+    pairWarnings,
+    whatAlignmentLacks,
+)
 from MedFusionLib.slicer_app.panel.texts import (
     factsText,
     identityText,
     methodText,
     relationText,
 )
-from MedFusionLib.slicer_app.scene.sentences import bentText
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.identity import differing_fields
-
-FUNCTIONAL = ("PET", "SPECT")
-REGISTERING = (AlignmentChoice.RIGID, AlignmentChoice.AFFINE, AlignmentChoice.DEFORMABLE)
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class PanelState:
     relationText: str
     referenceText: str
     otherText: str
+    furtherTexts: tuple[str, ...]
+    """What each further volume is, and how it lies to the reference."""
     missing: str | None
     """Why nothing can be fused yet."""
     registerOffered: bool
@@ -56,17 +60,18 @@ class PanelState:
 def panelState(inputs: Inputs, options: Options, job: JobState) -> PanelState:
     """Everything the panel shows for these inputs, options and this run."""
     missing = whatIsMissing(inputs, options)
-    previewMissing = missing or whatKeepsPreview(options, job)
+    previewMissing = missing or whatKeepsPreview(options, job) or whatKeepsFurtherPreview(inputs)
     return PanelState(
         applyEnabled=job.running or missing is None,
         applyText=_applyText(job),
-        applyToolTip=_applyToolTip(options, job, missing),
+        applyToolTip=_applyToolTip(2 + len(inputs.further), options, job, missing),
         inputsEnabled=not job.running,
         previewEnabled=previewMissing is None,
         previewToolTip=previewMissing or _("Fuse the slice of a slice view and lay it over it"),
         relationText=relationText(inputs, options.looked),
         referenceText=factsText(inputs.reference),
         otherText=factsText(inputs.other),
+        furtherTexts=furtherTexts(inputs),
         missing=None if job.running else missing,
         question=differentPatients(inputs),
         registerOffered=options.apart is not None
@@ -90,44 +95,11 @@ def whatIsMissing(inputs: Inputs, options: Options) -> str | None:
         return _("Choose two different volumes.")
     if inputs.reference.isColour:
         return _("The reference is a color volume. Choose a grayscale one.")
-    return _whatAlignmentLacks(inputs, options) or _whatOutputLacks(inputs, options)
-
-
-def _whatAlignmentLacks(inputs: Inputs, options: Options) -> str | None:
-    alignment = options.alignment
-    if alignment is AlignmentChoice.TRANSFORM and not options.hasTransform:
-        return _("Choose the transform that takes the other volume to the reference.")
-    if inputs.landmarkRefusal is not None:
-        return inputs.landmarkRefusal
-    if alignment in REGISTERING:
-        return _whatRegistrationLacks(inputs, options)
-    if inputs.overlapKind == NO_OVERLAP:
-        return _(
-            "The volumes do not overlap in space. Choose a registration, or check that they show "
-            "the same patient and region."
-        )
-    if alignment is AlignmentChoice.TRANSFORM:
-        return None
-    if inputs.overlapKind == DIFFERENT_FRAMES and not options.force:
-        return _(
-            "The volumes have different frames of reference, so their positions cannot be "
-            "compared. Choose a registration or a transform."
-        )
-    if alignment is AlignmentChoice.NONE and inputs.overlapKind not in (None, SAME_GRID):
-        return _("The volumes are on different grids. Choose another alignment.")
-    return None
-
-
-def _whatRegistrationLacks(inputs: Inputs, options: Options) -> str | None:
-    if inputs.isBent:
-        return bentText()
-    if options.alignment is AlignmentChoice.DEFORMABLE and not options.bendingInstalled:
-        return _(
-            "The deformable alignment needs the package convexAdam, which is not installed. "
-            "Install it in Slicer's Python console with: "
-            "slicer.util.pip_install('convexAdam>=0.2'). Or choose the rigid registration."
-        )
-    return None
+    return (
+        whatAlignmentLacks(inputs, options)
+        or whatFurtherLack(inputs, options)
+        or _whatOutputLacks(inputs, options)
+    )
 
 
 def _whatOutputLacks(inputs: Inputs, options: Options) -> str | None:
@@ -151,10 +123,8 @@ def _whatOutputLacks(inputs: Inputs, options: Options) -> str | None:
 
 def isColourResult(inputs: Inputs, options: Options) -> bool:
     """Whether the fused volume will be in color."""
-    if options.colour is not Colour.AUTOMATIC:
-        return options.colour is not Colour.GREY
-    other = inputs.other
-    return other is not None and (other.isColour or other.modality in FUNCTIONAL)
+    shown = [(inputs.other, options.colour), *((one.facts, one.colour) for one in inputs.further)]
+    return any(isShownInColour(facts, colour) for facts, colour in shown)
 
 
 def whatKeepsPreview(options: Options, job: JobState) -> str | None:
@@ -176,7 +146,7 @@ def _applyText(job: JobState) -> str:
     return _("&Cancel") if job.running else _("&Apply")
 
 
-def _applyToolTip(options: Options, job: JobState, missing: str | None) -> str:
+def _applyToolTip(count: int, options: Options, job: JobState, missing: str | None) -> str:
     if job.cancelling:
         return _("Stop the fusion process at once")
     if job.running:
@@ -184,34 +154,25 @@ def _applyToolTip(options: Options, job: JobState, missing: str | None) -> str:
     if missing is not None:
         return missing
     if not options.torchInstalled:
-        return _("Fuse the two volumes. PyTorch is installed first, after asking.")
-    return _("Fuse the two volumes")
+        return _("Fuse the {count} volumes. PyTorch is installed first, after asking.").format(
+            count=_countText(count)
+        )
+    return _("Fuse the {count} volumes").format(count=_countText(count))
+
+
+def _countText(count: int) -> str:
+    return _("two") if count == 2 else str(count)
 
 
 def warnings(inputs: Inputs, options: Options) -> tuple[str, ...]:
     """What a user should know although the fusion may run."""
-    found = []
-    if (patients := differentPatients(inputs)) is not None:
-        found.append(patients)
-    if inputs.other is not None and not _isMadeFor(options.method, inputs.other.modality):
-        found.append(
-            _("The method {method} was not made for {modality}. Look twice.").format(
-                method=options.method, modality=inputs.other.modality
-            )
-        )
-    if options.alignment not in REGISTERING and 0 < inputs.overlapFraction < LITTLE_OVERLAP:
-        found.append(
-            _("Only {percent} % of the smaller volume overlaps.").format(
-                percent=round(100 * inputs.overlapFraction)
-            )
-        )
-    if options.apart is not None and options.alignment not in REGISTERING:
-        found.append(options.apart)
-    if options.force and inputs.overlapKind == DIFFERENT_FRAMES:
-        found.append(_("Different frames of reference: the volumes are fused as they lie."))
-    if options.deviceWarning:
-        found.append(options.deviceWarning)
-    return tuple(found)
+    found = (
+        differentPatients(inputs),
+        *pairWarnings(inputs, options),
+        *furtherWarnings(inputs, options),
+        options.deviceWarning,
+    )
+    return tuple(sentence for sentence in found if sentence)
 
 
 def differentPatients(inputs: Inputs) -> str | None:
@@ -219,13 +180,15 @@ def differentPatients(inputs: Inputs) -> str | None:
     reference, other = inputs.reference, inputs.other
     if reference is None or other is None:
         return None
-    if not differing_fields(reference.identity, other.identity):
+    further = [one.facts for one in inputs.further]
+    known = [facts for facts in (reference, other, *further) if facts is not None]
+    if not any(differing_fields(one.identity, two.identity) for one, two in combinations(known, 2)):
         return None
-    return _(
-        "Different patients: the reference shows {reference}, the other volume {other}."
-    ).format(reference=identityText(reference), other=identityText(other))
-
-
-def _isMadeFor(method: str, modality: str) -> bool:
-    card = METHODS.get(method)
-    return card is None or modality == "unknown" or modality in card.modalities
+    if not further:
+        return _(
+            "Different patients: the reference shows {reference}, the other volume {other}."
+        ).format(reference=identityText(reference), other=identityText(other))
+    named = ((_("Reference"), reference), (_("Other volume"), other), *furtherNames(inputs))
+    return _("Different patients. {told}.").format(
+        told="; ".join(f"{name}: {identityText(one) or _('not told')}" for name, one in named)
+    )

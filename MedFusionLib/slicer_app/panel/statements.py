@@ -6,12 +6,13 @@ Pure functions of plain values, without Qt and without a scene.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from html import escape
 from typing import Any
 
 from MedFusionLib.registration.quick_check import ALIGNED, APART
+from MedFusionLib.slicer_app.panel.texts import placeText
 from MedFusionLib.slicer_app.translation import _
 
 LANDMARKS_APART_MM = 5.0
@@ -47,6 +48,9 @@ class Shown:
     reference: str | None
     other: str | None
     transform: str | None = None
+    further: tuple[str | None, ...] = ()
+    """The volumes behind the other one, and below the transforms that laid them."""
+    furtherTransforms: tuple[str | None, ...] = ()
     isBeingMeasured: bool = False
     isOfChosen: bool = True
     """Whether it was made from the volumes that are chosen now."""
@@ -73,21 +77,29 @@ def resultStatements(shown: Shown | None) -> list[Statement]:
     if shown is None:
         return [Statement(Weight.NOTE, _("Nothing is fused yet."))]
     warnings = [_asSentence(text) for text in shown.report.get("warnings", ())]
-    alignment = alignmentStatement(shown)
-    # The verdict of a registration is in the alignment's own sentence already.
-    repeated = ("The alignment is ",) if shown.report.get("registration") else ()
     return [
         _sourceStatement(shown),
         *([] if shown.isOfChosen else [Statement(Weight.WARNING, _notOfChosen())]),
-        alignment,
+        *_alignmentStatements(shown),
         *_landmarkStatements(shown.report.get("landmarks")),
         _hiddenStatement(shown.report.get("hidden"), shown.isBeingMeasured),
-        *(Statement(Weight.WARNING, text) for text in warnings if not text.startswith(repeated)),
+        *(Statement(Weight.WARNING, text) for text in warnings if not _isVerdict(text, shown)),
     ]
 
 
+def _isVerdict(warning: str, shown: Shown) -> bool:
+    """Whether it is the verdict of a registration, which the alignment's own sentence tells."""
+    sentences = [warning]
+    if shown.report.get("further"):
+        # Before a sentence on one of several volumes stands which one it is about.
+        sentences.append(_asSentence(warning.partition(": ")[2]))
+    reports = (shown.report, *shown.report.get("further", ()))
+    isRegistered = any(report.get("registration") for report in reports)
+    return isRegistered and any(text.startswith("The alignment is ") for text in sentences)
+
+
 def _sourceStatement(shown: Shown) -> Statement:
-    if shown.reference is None or shown.other is None:
+    if None in (shown.reference, shown.other, *shown.further):
         return Statement(
             Weight.WARNING,
             _("'{name}': a volume that it was made from was deleted since.").format(
@@ -97,7 +109,7 @@ def _sourceStatement(shown: Shown) -> Statement:
     text = _("'{name}': {reference} with {other}, fused by {method}.").format(
         name=shown.name,
         reference=shown.reference,
-        other=shown.other,
+        other=_(" and ").join(str(name) for name in (shown.other, *shown.further)),
         method=shown.report.get("method"),
     )
     return Statement(Weight.NOTE, text)
@@ -107,8 +119,24 @@ def _notOfChosen() -> str:
     return _("This is not a fusion of the volumes that are chosen above.")
 
 
+def _alignmentStatements(shown: Shown) -> list[Statement]:
+    """One for the other volume, and where there are further ones, one for each with its name."""
+    further = zip(shown.report.get("further", ()), shown.furtherTransforms, strict=False)
+    told = [
+        alignmentStatement(shown),
+        *(
+            alignmentStatement(replace(shown, report=report, transform=transform))
+            for report, transform in further
+        ),
+    ]
+    if len(told) == 1:
+        return told
+    names = [_("Other volume"), *(placeText(number) for number in range(len(told) - 1))]
+    return [replace(one, text=f"{name}: {one.text}") for name, one in zip(names, told, strict=True)]
+
+
 def alignmentStatement(shown: Shown) -> Statement:
-    """How the two volumes came to lie on each other, and how far that can be trusted."""
+    """How the other volume came to lie on the reference, and how far that can be trusted."""
     registration = shown.report.get("registration")
     if registration is not None:
         return _registrationStatement(registration["quality"])

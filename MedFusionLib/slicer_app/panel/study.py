@@ -6,6 +6,7 @@ import qt
 import slicer
 
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Modality, Window
+from MedFusionLib.slicer_app.panel.further_choice import chooseFurther, chosenSources
 from MedFusionLib.slicer_app.panel.statements import Statement, Weight, asHtml
 from MedFusionLib.slicer_app.panel.study_texts import (
     leftOutText,
@@ -78,6 +79,8 @@ class StudySection:
         # What was said of the volumes before need not be true of these.
         parameters.referenceModality = parameters.otherModality = Modality.AUTOMATIC
         parameters.referenceWindow = parameters.otherWindow = Window.AUTOMATIC
+        # The further volumes may be another patient's.
+        chooseFurther(parameters, [])
         parameters.referenceVolume, parameters.otherVolume = reference, other
         parameters.alignment = (
             AlignmentChoice.RIGID if pair.frames_differ else AlignmentChoice.RESAMPLE
@@ -87,7 +90,7 @@ class StudySection:
         parameters = self._parameters
         if parameters is None:
             return ()
-        return (parameters.referenceVolume, parameters.otherVolume, parameters.alignment)
+        return (*chosenSources(parameters), parameters.alignment)
 
     def _tell(self, statements: list[Statement]) -> None:
         self._told = self._chosen() if statements else None

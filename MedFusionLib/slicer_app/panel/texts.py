@@ -22,6 +22,17 @@ def relationText(inputs: Inputs, looked: str | None = None) -> str:
     return " ".join(text for text in (_gridText(inputs), looked) if text)
 
 
+def placeText(number: int) -> str:
+    """What a volume behind the second is called, by its number, counted from 0."""
+    known = (_("Third volume"), _("Fourth volume"), _("Fifth volume"))
+    return known[number] if number < len(known) else _("Volume {number}").format(number=number + 3)
+
+
+def furtherTitle(count: int) -> str:
+    """The caption of the section with further volumes."""
+    return _("Further volumes ({count})").format(count=count) if count else _("Further volumes")
+
+
 def lookingText() -> str:
     """What stands for the answer of a quick look that is under way."""
     return _("Looking whether the heads lie on each other...")

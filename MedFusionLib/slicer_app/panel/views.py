@@ -10,7 +10,7 @@ import slicer
 from MedFusionLib.slicer_app.panel.blending import BlendSection
 from MedFusionLib.slicer_app.panel.navigation import NavigationSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
-from MedFusionLib.slicer_app.scene.provenance import sourcesOf
+from MedFusionLib.slicer_app.scene.provenance import pairOf
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
 from MedFusionLib.slicer_app.views.aligned_other import AlignedOther
@@ -114,7 +114,7 @@ class ViewSection:
         None for what is not there. What is chosen for the next run does not matter.
         """
         fused = self._shownNode()
-        return (None, None, None) if fused is None else (*sourcesOf(fused), fused)
+        return (None, None, None) if fused is None else (*pairOf(fused), fused)
 
     def onFused(self, fusedNode) -> None:
         """A new result: show it in the way that is chosen, else where the views are."""

@@ -19,14 +19,14 @@ from MedFusionLib.worker.protocol import open_transform, open_volume, save_trans
 class ExchangeFolder:
     """A temporary folder that only this user can enter, with volumes that are written once.
 
-    A volume that is handed over again (the same object) is not written again, until ``keepOnly``
-    lets it go.
+    A volume or transform that is handed over again (the same object) is not written again, until
+    ``keepOnly`` lets it go.
     """
 
     def __init__(self) -> None:
         self.path = Path(tempfile.mkdtemp(prefix="medfusion-"))
         self._written: dict[int, tuple[Volume, str]] = {}
-        self._transform: tuple[Any, str | None] = (None, None)
+        self._transforms: dict[int, tuple[Any, str | None]] = {}
         self._count = 0
 
     def nameOf(self, volume: Volume) -> str | None:
@@ -57,13 +57,14 @@ class ExchangeFolder:
     def writeTransform(self, transform) -> str | None:
         """Write a SimpleITK transform and return the name of its file, None for no transform.
 
-        The last one is not written again, so that a preview names the same file for each slice.
+        A preview hands over the same one with each slice, and so names the same file for it.
         """
-        if transform is not self._transform[0]:
-            self.remove(self._transform[1])
+        if transform is None:
+            return None
+        if id(transform) not in self._transforms:
             file = save_transform(transform, self.path, self._newName(".h5"))
-            self._transform = (transform, file)
-        return self._transform[1]
+            self._transforms[id(transform)] = (transform, file)
+        return self._transforms[id(transform)][1]
 
     def readTransform(self, file: str):
         """Read and remove a transform that the worker wrote."""
@@ -85,15 +86,18 @@ class ExchangeFolder:
             with contextlib.suppress(OSError):
                 (self.path / file).unlink()
 
-    def keepOnly(self, volumes: list[Volume]) -> None:
-        """Forget and remove all written volumes but these."""
-        kept = {id(volume) for volume in volumes}
+    def keepOnly(self, volumes: list[Volume], transforms: list[Any]) -> None:
+        """Forget and remove all written volumes and transforms but these."""
+        kept = {id(one) for one in (*volumes, *transforms)}
         for key in [key for key in self._written if key not in kept]:
             self.remove(self._written.pop(key)[1])
+        for key in [key for key in self._transforms if key not in kept]:
+            self.remove(self._transforms.pop(key)[1])
 
     def close(self) -> None:
         """Remove the folder and all that is in it."""
         self._written.clear()
+        self._transforms.clear()
         shutil.rmtree(self.path, ignore_errors=True)
 
 

@@ -5,7 +5,7 @@ Nothing in the scene changes before the fused volume has arrived whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from inspect import signature
 from typing import Any
@@ -14,7 +14,9 @@ from MedFusionLib.errors import GeometryError, InputError, MedFusionError
 from MedFusionLib.fusion import REGISTERED, fuse
 from MedFusionLib.methods import DEFAULT_METHOD
 from MedFusionLib.slicer_app.running.worker_client import SECONDS_TO_WAIT, WorkerClient
+from MedFusionLib.slicer_app.running.worker_session import FurtherVolume
 from MedFusionLib.slicer_app.scene.found_transforms import showRegistration
+from MedFusionLib.slicer_app.scene.further_sources import FurtherSource, furtherSource
 from MedFusionLib.slicer_app.scene.judged_transforms import recordVerdict, verdictFor
 from MedFusionLib.slicer_app.scene.landmark_nodes import landmarkMessage
 from MedFusionLib.slicer_app.scene.mrml import fusedNodeFromVolume, imageInSteps, volumeSeenInNode
@@ -24,6 +26,7 @@ from MedFusionLib.slicer_app.scene.node_checks import (
     refuseSameVolume,
     refuseWhatIsNoTransform,
 )
+from MedFusionLib.slicer_app.scene.provenance import recordFurtherTransform
 from MedFusionLib.slicer_app.scene.removed_nodes import RemovedNodes
 from MedFusionLib.slicer_app.scene.scene_facts import betweenNodesInSteps, displayedWindow
 from MedFusionLib.slicer_app.scene.sentences import bentText
@@ -49,9 +52,9 @@ class FusionRequest:
     ``transformNode`` takes the other volume to the reference, as if it were applied to it.
     ``landmarkNodes`` are lists of points on the reference and on the other, where each is shown: a
     registration starts from them, and how far they lie apart is reported.
-    ``options`` are further ones of ``MedFusionLib.fusion.fuse``. ``acceptedPatients`` is the
-    sentence with two patients' identities that the user has said yes to; it becomes a warning of
-    the result.
+    ``options`` are more of ``MedFusionLib.fusion.fuse``. ``acceptedPatients`` is the sentence with
+    the patients' identities that the user has said yes to; it becomes a warning of the result.
+    ``further`` are volumes behind the other one, each with settings of its own.
     """
 
     referenceNode: Any
@@ -66,21 +69,45 @@ class FusionRequest:
     options: Mapping[str, Any] = field(default_factory=dict)
     score: bool = False
     acceptedPatients: str | None = None
+    further: tuple[FurtherSource, ...] = ()
 
     def volumes(self) -> dict[str, Any]:
-        """The two volumes as they are now, not copied, by role.
+        """The reference and the other volume as they are now, not copied, by role.
 
         Raises ``InputError`` for what is no image.
         """
-        other = volumeSeenInNode(self.otherNode, self.modalities[1])
         return {
             "reference": volumeSeenInNode(self.referenceNode, self.modalities[0]),
-            "other": other if self.acceptedPatients is None else _ofNobody(other),
+            "other": self._beside(self.otherNode, self.modalities[1]),
         }
 
+    def furtherVolumes(self) -> list[FurtherVolume]:
+        """The further volumes likewise, each with its transform, to be found in steps."""
+        return [
+            FurtherVolume(
+                self._beside(one.node, one.modality),
+                betweenNodesInSteps(self.referenceNode, one.node, one.transformNode),
+                {
+                    "alignment": one.alignment,
+                    "window": _windowOf(one.node, one.window),
+                    "colour": one.colour,
+                },
+            )
+            for one in self.further
+        ]
+
+    def _beside(self, node, modality: str | None) -> Volume:
+        volume = volumeSeenInNode(node, modality)
+        return volume if self.acceptedPatients is None else _ofNobody(volume)
+
+    @property
+    def sources(self) -> tuple:
+        """The nodes of all volumes: reference, other, further ones."""
+        return (self.referenceNode, self.otherNode, *(one.node for one in self.further))
+
     def voxelTimes(self) -> list[int]:
-        """When the voxels of the two volumes were last changed, in VTK's count."""
-        images = [node.GetImageData() for node in (self.referenceNode, self.otherNode)]
+        """When the voxels of the volumes were last changed, in VTK's count."""
+        images = [node.GetImageData() for node in self.sources]
         return [image.GetMTime() if image is not None else 0 for image in images]
 
     def transform(self) -> TransformInSteps:
@@ -94,10 +121,7 @@ class FusionRequest:
     def fuseOptions(self) -> dict[str, Any]:
         """Keyword arguments of ``fuse``, as plain values."""
         nodes = (self.referenceNode, self.otherNode)
-        windows = [
-            displayedWindow(node) if window == DISPLAYED else window
-            for node, window in zip(nodes, self.windows, strict=True)
-        ]
+        windows = [_windowOf(*one) for one in zip(nodes, self.windows, strict=True)]
         return {
             **self.options,
             "method": self.method,
@@ -105,6 +129,10 @@ class FusionRequest:
             "window_reference": windows[0],
             "window_other": windows[1],
         }
+
+
+def _windowOf(node, window):
+    return displayedWindow(node) if window == DISPLAYED else window
 
 
 def _ofNobody(volume: Volume) -> Volume:
@@ -123,16 +151,27 @@ def requestFor(referenceNode, otherNode, outputNode=None, **options: Any) -> Fus
         "modalities",
         "windows",
         "score",
+        "further",
     )
     fields = {name: options.pop(name) for name in own if name in options}
     _refuseUnknownOptions(options, own)
     referenceNode, otherNode = namedNode(referenceNode), namedNode(otherNode)
-    refuseSameVolume(referenceNode, otherNode)
+    fields["further"] = _furtherSources(fields)
+    refuseSameVolume(referenceNode, otherNode, [one.node for one in fields["further"]])
     if outputNode is not None:
         outputNode = namedNode(outputNode)
     if fields.get("transformNode") is not None:
         refuseWhatIsNoTransform(fields["transformNode"])
     return FusionRequest(referenceNode, otherNode, outputNode, **fields, options=options)
+
+
+def _furtherSources(fields: Mapping[str, Any]) -> tuple[FurtherSource, ...]:
+    """The further volumes that the console gives; where none says how it is laid, as the other."""
+    given = fields.get("further") or ()
+    if isinstance(given, str | Mapping) or not isinstance(given, Iterable):
+        given = (given,)
+    alignment = fields.get("alignment", "resample")
+    return tuple(furtherSource(one, alignment) for one in given)
 
 
 def _refuseUnknownOptions(options: Mapping[str, Any], own: tuple[str, ...]) -> None:
@@ -170,13 +209,18 @@ class FusionJob:
         self._image: Any = None
         self._ended = False
         if request.outputNode is not None:
-            refuseOutput(request.outputNode, request.referenceNode, request.otherNode)
+            reference, other, *further = request.sources
+            refuseOutput(request.outputNode, reference, other, further)
         self._voxelTimes = request.voxelTimes()
         self._landmarks = request.landmarks()
-        transform = request.transform()
-        if request.alignment in REGISTERED and not transform.isFound:
-            # To sample it takes up to minutes, after which the library would refuse it.
-            raise GeometryError(bentText())
+        transform, further = request.transform(), request.furtherVolumes()
+        alignments = [request.alignment, *(one.alignment for one in request.further)]
+        for alignment, found in zip(
+            alignments, (transform, *(one.transform for one in further)), strict=True
+        ):
+            if alignment in REGISTERED and not found.isFound:
+                # To sample it takes up to minutes, after which the library would refuse it.
+                raise GeometryError(bentText())
         self._client = client
         self._workerJob = client.submit(
             "fuse",
@@ -187,6 +231,7 @@ class FusionJob:
             onWritten=self._refuseChangedVoxels,
             receive=self._receive,
             transform=transform,
+            further=further,
             landmarks=self._landmarks,
             options=request.fuseOptions(),
             score=request.score,
@@ -227,8 +272,8 @@ class FusionJob:
     def _onNodeRemoved(self, node) -> None:
         """What the run was to be made from is gone: end now, whatever the worker still does."""
         request = self.request
-        nodes = (request.referenceNode, request.otherNode, request.transformNode)
-        if node in (*nodes, *request.landmarkNodes):
+        transforms = (request.transformNode, *(one.transformNode for one in request.further))
+        if node in (*request.sources, *transforms, *request.landmarkNodes):
             self._fail(
                 InputError(
                     _("'{name}' was removed during the fusion, which was stopped.").format(
@@ -279,7 +324,7 @@ class FusionJob:
         self.report = result["report"]
         if request.acceptedPatients is not None:
             self.report["warnings"] = [request.acceptedPatients, *self.report["warnings"]]
-        self._addVerdict()
+        self._addVerdicts()
         self._warnOfChangedLandmarks()
         outputNode = request.outputNode
         if outputNode is not None and outputNode.GetScene() is None:
@@ -292,25 +337,37 @@ class FusionJob:
             outputNode,
             request.transformNode,
             self._image,
+            [(one.node, one.transformNode) for one in request.further],
         )
         if request.alignment in REGISTERED:
-            transformNode = showRegistration(
-                result["transform"], request.referenceNode, request.otherNode
-            )
+            transformNode = self._showFound(result["transform"], request.otherNode, self.report)
             fusedNode.SetNodeReferenceID("MedFusion.Transform", transformNode.GetID())
-            recordVerdict(transformNode, self.report, request.referenceNode, request.otherNode)
+        for number, one in enumerate(request.further, 1):
+            if one.alignment in REGISTERED:
+                found = result["further_transforms"][number - 1]
+                told = self.report["further"][number - 1]
+                recordFurtherTransform(fusedNode, number, self._showFound(found, one.node, told))
         return fusedNode
 
-    def _addVerdict(self) -> None:
-        """What an earlier registration has found of the transform that was chosen."""
+    def _showFound(self, transform, otherNode, report: Mapping[str, Any]):
+        """The transform node of a registration of this run, with its verdict."""
+        referenceNode = self.request.referenceNode
+        transformNode = showRegistration(transform, referenceNode, otherNode)
+        recordVerdict(transformNode, report, referenceNode, otherNode)
+        return transformNode
+
+    def _addVerdicts(self) -> None:
+        """What earlier registrations have found of the transforms that were chosen."""
         request = self.request
-        if request.transformNode is None or request.alignment in REGISTERED:
-            return
-        verdict = verdictFor(
-            request.transformNode, self.report, request.referenceNode, request.otherNode
-        )
-        if verdict is not None:
-            self.report["registered_before"] = verdict
+        assert self.report is not None
+        reports = (self.report, *self.report["further"])
+        settings = (request, *request.further)
+        for told, one, otherNode in zip(reports, settings, request.sources[1:], strict=True):
+            if one.transformNode is None or one.alignment in REGISTERED:
+                continue
+            verdict = verdictFor(one.transformNode, told, request.referenceNode, otherNode)
+            if verdict is not None:
+                told["registered_before"] = verdict
 
     def _warnOfChangedLandmarks(self) -> None:
         """The distances are those of the points as they were handed over."""

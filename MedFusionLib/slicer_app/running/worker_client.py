@@ -22,7 +22,11 @@ from MedFusionLib import errors
 from MedFusionLib.errors import Cancelled, MedFusionError
 from MedFusionLib.slicer_app.running.child_process import ChildProcess
 from MedFusionLib.slicer_app.running.worker_job import Job, WorkerError, cancelled
-from MedFusionLib.slicer_app.running.worker_session import SteppedTransform, WorkerSession
+from MedFusionLib.slicer_app.running.worker_session import (
+    FurtherVolume,
+    SteppedTransform,
+    WorkerSession,
+)
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
 
@@ -72,13 +76,14 @@ class WorkerClient:
         onWritten: Callable[[], None] | None = None,
         receive: Callable[[dict[str, Any]], Iterator[None]] | None = None,
         transform: SteppedTransform | None = None,
+        further: Sequence[FurtherVolume] = (),
         **values: Any,
     ) -> Job:
         """Hand a request to the worker; returns at once.
 
-        ``values`` are the request's further fields. ``onDone`` gets the result's fields, with
-        ``transform`` as a SimpleITK transform and ``volume`` as a Volume with memory-mapped,
-        read-only voxels.
+        ``further`` are volumes behind those by role, each with a transform of its own; ``values``
+        are the request's other fields. ``onDone`` gets the result's fields, with transforms as
+        SimpleITK transforms and ``volume`` as a Volume with memory-mapped, read-only voxels.
         ``onError`` gets an error whose text is a sentence for the user (``Cancelled`` after a
         cancel). Exactly one of the two is called, never before ``submit`` has returned.
 
@@ -93,7 +98,7 @@ class WorkerClient:
         job = Job(
             self,
             self._count,
-            list(volumes.values()),
+            [*volumes.values(), *(one.volume for one in further)],
             onProgress=onProgress,
             onDone=onDone,
             onError=onError,
@@ -101,7 +106,8 @@ class WorkerClient:
             receive=receive,
         )
         self._jobs[job.number] = job
-        self._session.hand(job, {"id": job.number, "do": do, **values}, volumes, transform)
+        request = {"id": job.number, "do": do, **values}
+        self._session.hand(job, request, volumes, transform, further)
         return job
 
     def wait(self, job: Job) -> dict[str, Any]:
@@ -203,8 +209,7 @@ class WorkerClient:
             job.finish(result, error)
         finally:
             if session is not None and session is self._session:
-                waiting = [volume for other in self._jobs.values() for volume in other.volumes]
-                session.tidy(job, [*job.volumes, *waiting])
+                session.tidy(job, list(self._jobs.values()))
 
     def onFailure(self, session: WorkerSession, sentence: str) -> None:
         """The process is gone, or says what nobody understands."""

@@ -61,6 +61,8 @@ class Job:
         self._client = client
         self.number = number
         self.volumes = volumes
+        self.transforms: list[Any] = []
+        """Those that were written for it."""
         self.onProgress = onProgress or ignore
         self.onWritten = onWritten or ignore
         self.receive = receive or receiveAtOnce

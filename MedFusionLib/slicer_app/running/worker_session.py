@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -51,6 +52,16 @@ class SteppedTransform(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class FurtherVolume:
+    """A volume of a request behind the second, and how it is laid and shown: ``alignment``,
+    ``window`` and ``colour`` of the worker's protocol."""
+
+    volume: Volume
+    transform: SteppedTransform | None
+    settings: Mapping[str, Any]
+
+
 class WorkerSession:
     """One life of the worker process: its folder, its messages, its end.
 
@@ -77,10 +88,11 @@ class WorkerSession:
         request: dict[str, Any],
         volumes: Mapping[str, Volume],
         transform: SteppedTransform | None,
+        further: Sequence[FurtherVolume],
     ) -> None:
-        """Write the volumes and find the transform in small steps between other events, then send
+        """Write the volumes and find the transforms in small steps between other events, then send
         the request."""
-        steps = self._handSteps(job, request, volumes, transform)
+        steps = self._handSteps(job, request, volumes, transform, further)
 
         def step() -> None:
             if self._ended or not job.running:
@@ -104,16 +116,31 @@ class WorkerSession:
 
         self.child.later(0, step)
 
-    def _handSteps(self, job: Job, request, volumes, transform):
-        for volume in volumes.values():
+    def _handSteps(self, job: Job, request, volumes, transform, further):
+        for volume in job.volumes:
             yield from self._folder.write(volume)
         job.onWritten()
-        messages = {role: self._folder.message(volume) for role, volume in volumes.items()}
-        if transform is not None:
-            yield from transform.steps()
-        file = self._folder.writeTransform(transform.value if transform is not None else None)
-        self.send({**request, **messages, "transform": file})
+        messages: dict[str, Any] = {
+            role: self._folder.message(volume) for role, volume in volumes.items()
+        }
+        messages["transform"] = yield from self._transformFile(job, transform)
+        if further:
+            messages["further"] = []
+        for one in further:
+            file = yield from self._transformFile(job, one.transform)
+            message = {"volume": self._folder.message(one.volume), "transform": file}
+            messages["further"].append({**message, **one.settings})
+        self.send({**request, **messages})
         yield
+
+    def _transformFile(self, job: Job, transform: SteppedTransform | None):
+        """Find a transform in steps; the iteration's return value is the name of its file."""
+        if transform is None:
+            return None
+        yield from transform.steps()
+        found = transform.value
+        job.transforms.append(found)
+        return self._folder.writeTransform(found)
 
     @property
     def folder(self) -> Path:
@@ -129,12 +156,20 @@ class WorkerSession:
                 message["volume"] = self._folder.open(message["volume"])
             if message.get("transform"):
                 message["transform"] = self._folder.readTransform(message["transform"])
+            if "further_transforms" in message:
+                message["further_transforms"] = [
+                    None if file is None else self._folder.readTransform(file)
+                    for file in message["further_transforms"]
+                ]
         return message
 
-    def tidy(self, job: Job, volumes: list[Volume]) -> None:
-        """Remove the file of a job's result, and all written volumes but these."""
+    def tidy(self, job: Job, waiting: Sequence[Job]) -> None:
+        """Remove the file of a job's result, and all that was written for neither it nor those that
+        wait."""
         self._folder.remove(self._resultFiles.pop(job.number, None))
-        self._folder.keepOnly(volumes)
+        volumes = [volume for one in (job, *waiting) for volume in one.volumes]
+        transforms = [transform for one in (job, *waiting) for transform in one.transforms]
+        self._folder.keepOnly(volumes, transforms)
 
     def end(self) -> None:
         """Leave nothing behind: neither process nor children nor files.

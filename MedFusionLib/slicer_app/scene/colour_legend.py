@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import slicer
 
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slices.colour import apply_colour_map
-from MedFusionLib.slices.legend import TICKS, Legend, legend_of
+from MedFusionLib.slices.legend import TICKS, Legend, legends_of
 
 LEGEND_CLASS = "vtkMRMLColorLegendDisplayNode"
 SCALE_ROLE = "MedFusion.UptakeScale"
@@ -20,6 +21,9 @@ _SIZE, _PLACE = (0.07, 0.4), (0.97, 0.5)
 """Share of the view that the legend takes, and where it is: upright at the right edge.
 
 Its letters are as large as its width allows; wider, they lie over the head."""
+_SIZE_OF_TWO, _PLACES = (0.07, 0.31), ((0.97, 0.84), (0.97, 0.25))
+"""Of two legends, one above the other: each has room for its title above it, and the lower right
+corner for its text."""
 
 
 def uptakeColours(scene, colourMap: str):
@@ -55,20 +59,32 @@ def showLegend(fusedNode, report: Mapping[str, Any]) -> None:
     """Show the uptake that the fused node's colours stand for beside it in the views.
 
     A legend of an earlier fusion into the node is updated, and goes where the new colours have no
-    scale. Does nothing where Slicer has no legends.
+    scale; of two functional volumes each has its own, the first one above. Does nothing where
+    Slicer has no legends.
     """
-    showScale(fusedNode, legend_of(report) if "colour" in report else None)
+    legends = legends_of(report) if "colour" in report else []
+    if len(legends) > 1:
+        legends = [replace(one, unit=f"{one.modality} {one.unit}".strip()) for one in legends]
+    showScales(fusedNode, legends)
 
 
 def showScale(volumeNode, legend: Legend | None) -> None:
     """Show a scale of colours beside a volume in the views, or none any more."""
-    if legend is None:
-        _removeLegend(volumeNode)
-        return
-    bar = legendOf(volumeNode) or _newBar(volumeNode.GetScene())
-    if bar is not None:
-        _showScale(volumeNode, legend)
-        _showBar(volumeNode, legend, bar)
+    showScales(volumeNode, [] if legend is None else [legend])
+
+
+def showScales(volumeNode, legends: Sequence[Legend]) -> None:
+    """Show so many scales of colours beside a volume, one above the other, and no others."""
+    for number in reversed(range(len(legends), len(_displayNodes(volumeNode, _isScale)))):
+        _removeLegend(volumeNode, number)
+    size, places = (_SIZE, (_PLACE,)) if len(legends) < 2 else (_SIZE_OF_TWO, _PLACES)
+    for number, (legend, place) in enumerate(zip(legends, places, strict=False)):
+        bar = legendOf(volumeNode, number) or _newBar(volumeNode.GetScene())
+        if bar is not None:
+            _showScale(volumeNode, legend, number)
+            _showBar(volumeNode, legend, bar, number)
+            bar.SetSize(*size)
+            bar.SetPosition(*place)
 
 
 def renewLegends(compositeNode) -> None:
@@ -84,28 +100,36 @@ def renewLegends(compositeNode) -> None:
     compositeNode.SetInteractionFlags(before)
 
 
-def legendOf(fusedNode):
-    """The legend's display node of a fused node, or None."""
-    return _displayNode(fusedNode, lambda node: node.IsA(LEGEND_CLASS))
+def legendOf(fusedNode, number: int = 0):
+    """The display node of a fused node's first legend, or of the one of this number; or None."""
+    return _nth(_displayNodes(fusedNode, lambda node: node.IsA(LEGEND_CLASS)), number)
 
 
-def scaleOf(fusedNode):
+def scaleOf(fusedNode, number: int = 0):
     """The display node that holds the scale of a fused node's legend, or None.
 
     A legend takes colours and range from a display node. The fused node's own one has the window
     that keeps RGB values as they are, so the scale has one for itself, behind it: views show a
     volume by its first.
     """
-    return _displayNode(fusedNode, lambda node: node.GetAttribute(SCALE_ROLE) is not None)
+    return _nth(_displayNodes(fusedNode, _isScale), number)
 
 
-def _displayNode(fusedNode, isWanted):
+def _isScale(node) -> bool:
+    return node.GetAttribute(SCALE_ROLE) is not None
+
+
+def _displayNodes(fusedNode, isWanted) -> list:
     nodes = (fusedNode.GetNthDisplayNode(n) for n in range(fusedNode.GetNumberOfDisplayNodes()))
-    return next((node for node in nodes if node is not None and isWanted(node)), None)
+    return [node for node in nodes if node is not None and isWanted(node)]
 
 
-def _showScale(fusedNode, legend: Legend) -> None:
-    node = scaleOf(fusedNode)
+def _nth(nodes: Sequence, number: int):
+    return nodes[number] if number < len(nodes) else None
+
+
+def _showScale(fusedNode, legend: Legend, number: int) -> None:
+    node = scaleOf(fusedNode, number)
     if node is None:
         node = slicer.vtkMRMLScalarVolumeDisplayNode()
         node.SetName(_("{fused} uptake").format(fused=fusedNode.GetName()))
@@ -131,22 +155,21 @@ def _newBar(scene):
     return node
 
 
-def _showBar(fusedNode, legend: Legend, node) -> None:
+def _showBar(fusedNode, legend: Legend, node, number: int) -> None:
     if node.GetScene() is None:
         node.SetName(_("{fused} legend").format(fused=fusedNode.GetName()))
         node.SetNumberOfLabels(TICKS)
         node.SetMaxNumberOfColors(_COLOURS)
-        node.SetSize(*_SIZE)
-        node.SetPosition(*_PLACE)
         fusedNode.GetScene().AddNode(node)
         fusedNode.AddAndObserveDisplayNodeID(node.GetID())
-    node.SetAndObservePrimaryDisplayNode(scaleOf(fusedNode))
-    node.SetAndObserveColorNodeID(scaleOf(fusedNode).GetColorNodeID())
+    scale = scaleOf(fusedNode, number)
+    node.SetAndObservePrimaryDisplayNode(scale)
+    node.SetAndObserveColorNodeID(scale.GetColorNodeID())
     node.SetTitleText(legend.unit)
     node.SetLabelFormat("%.0f" if legend.high - legend.low >= 100 else "%.3g")
 
 
-def _removeLegend(fusedNode) -> None:
-    for node in (legendOf(fusedNode), scaleOf(fusedNode)):
+def _removeLegend(fusedNode, number: int) -> None:
+    for node in (legendOf(fusedNode, number), scaleOf(fusedNode, number)):
         if node is not None:
             fusedNode.GetScene().RemoveNode(node)

@@ -9,7 +9,7 @@ from typing import Any
 import slicer
 
 from MedFusionLib.slicer_app.scene.mrml import volumeSeenInNode
-from MedFusionLib.slicer_app.scene.provenance import OTHER_ROLE, REFERENCE_ROLE, dicomMetadata
+from MedFusionLib.slicer_app.scene.provenance import dicomMetadata, pairOf, sourcesOf
 from MedFusionLib.slicer_app.scene.scene_facts import outline
 from MedFusionLib.volumes.volume import Volume
 
@@ -18,9 +18,11 @@ def exportRequest(
     fusedNode, report: Mapping[str, Any], folder: Path
 ) -> tuple[dict[str, Volume], dict[str, Any]]:
     """Volumes and values of the worker's request ``export_dicom``."""
+    reference, other, *further = map(sourceMetadata, sourcesOf(fusedNode))
     values = {
-        "reference_metadata": sourceMetadata(fusedNode.GetNodeReference(REFERENCE_ROLE)),
-        "other_metadata": sourceMetadata(fusedNode.GetNodeReference(OTHER_ROLE)),
+        "reference_metadata": reference,
+        "other_metadata": other,
+        "further_metadata": further,
         "report": dict(report),
         "folder": str(folder),
     }
@@ -34,7 +36,7 @@ def navigationRequest(
     volumes, values = exportRequest(fusedNode, report, folder)
     return volumes, {
         **values,
-        "other_place": _placeOf(fusedNode.GetNodeReference(OTHER_ROLE)),
+        "other_place": _placeOf(pairOf(fusedNode)[1]),
         "square_pixels": True,
     }
 

@@ -6,7 +6,7 @@ reference's grid under the reference's parent transform, so that it moves with t
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +15,7 @@ import slicer
 import vtk
 from vtk.util.numpy_support import get_vtk_array_type, vtk_to_numpy
 
-from MedFusionLib.fusion import REGISTERED, fuse
+from MedFusionLib.fusion import REGISTERED, for_each, fuse
 from MedFusionLib.slicer_app.pacing import BYTES_PER_STEP
 from MedFusionLib.slicer_app.scene.colour_legend import showLegend
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry, setNodeGeometry
@@ -56,35 +56,56 @@ def fuseNodes(
     otherNode,
     outputNode=None,
     *,
+    furtherNodes=(),
     modalities=(None, None),
     alignment="resample",
     **options,
 ):
     """Fuse two volume nodes of one scene, or volumes of Slicer's scene by name, in this process.
 
-    ``modalities`` names those of the reference and the other (MR, CT, PET or SPECT) where the
-    nodes do not tell. ``alignment`` (none, resample, rigid, affine, deformable) and ``options``
-    (method, device, colour, plane, ...) are those of ``MedFusionLib.fuse``; the parent transforms
-    of both nodes always count: a registration starts from where they put the volumes. Returns the
-    fused node (``outputNode`` updated in place, or a new one) and the report. Raises ``InputError``
-    or ``GeometryError`` with a sentence, and leaves the scene as it was.
+    ``furtherNodes`` are volumes behind the other one. ``modalities`` names those of the reference,
+    the other and each further one (MR, CT, PET or SPECT) where the nodes do not tell.
+    ``alignment`` (none, resample, rigid, affine, deformable) and ``options`` (method, device,
+    colour, plane, ...) are those of ``MedFusionLib.fuse``, for all volumes or as lists with one
+    for each beside the reference; the parent transforms of all nodes always count: a registration
+    starts from where they put the volumes. Returns the fused node (``outputNode`` updated in place,
+    or a new one) and the report. Raises ``InputError`` or ``GeometryError`` with a sentence, and
+    leaves the scene as it was.
     """
-    referenceNode, otherNode = namedNode(referenceNode), namedNode(otherNode)
-    refuseSameVolume(referenceNode, otherNode)
+    referenceNode, *otherNodes = map(namedNode, (referenceNode, otherNode, *furtherNodes))
+    refuseSameVolume(referenceNode, otherNodes[0], otherNodes[1:])
     if outputNode is not None:
         outputNode = namedNode(outputNode)
-        refuseOutput(outputNode, referenceNode, otherNode)
-    reference = volumeFromNode(referenceNode, modalities[0])
-    other = volumeFromNode(otherNode, modalities[1])
-    transform = referenceToOtherTransform(referenceNode, otherNode)
-    if transform is not None and alignment in REGISTERED:
-        options["initial"] = transform
-    elif transform is not None:
-        refuseAlignmentOverTransform(alignment)
-        alignment = transform
-    result = fuse(reference, other, alignment=alignment, **options)
-    node = fusedNodeFromVolume(result.volume, result.report, referenceNode, otherNode, outputNode)
+        refuseOutput(outputNode, referenceNode, otherNodes[0], otherNodes[1:])
+    nodes = (referenceNode, *otherNodes)
+    volumes = [volumeFromNode(*one) for one in zip(nodes, _padded(modalities, nodes), strict=True)]
+    alignments = for_each(alignment, volumes[1:], "alignment")
+    laid = [_laidBy(referenceNode, *one) for one in zip(otherNodes, alignments, strict=True)]
+    ways, starts = map(list, zip(*laid, strict=True))
+    result = fuse(volumes, alignment=ways, initial=starts, **options)
+    node = fusedNodeFromVolume(
+        result.volume,
+        result.report,
+        referenceNode,
+        otherNodes[0],
+        outputNode,
+        further=[(one, None) for one in otherNodes[1:]],
+    )
     return node, result.report
+
+
+def _padded(modalities, nodes) -> list[str | None]:
+    """Modalities of all volumes; those that are not given are found out."""
+    return [*modalities, *[None] * (len(nodes) - len(modalities))][: len(nodes)]
+
+
+def _laidBy(referenceNode, otherNode, alignment: str) -> tuple[Any, Any]:
+    """``alignment`` and ``initial`` of ``fuse`` for a node that stands under a transform."""
+    transform = referenceToOtherTransform(referenceNode, otherNode)
+    if transform is None or alignment in REGISTERED:
+        return alignment, transform
+    refuseAlignmentOverTransform(alignment)
+    return transform, None
 
 
 def volumeFromNode(volumeNode, modality: str | None = None) -> Volume:
@@ -133,35 +154,39 @@ def fusedNodeFromVolume(
     outputNode=None,
     transformNode=None,
     image=None,
+    further: Sequence[tuple[Any, Any]] = (),
 ):
     """Show a fused volume in the reference's scene: in ``outputNode``, or else in a new node.
 
     The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
     window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
     made from; ``transformNode`` is the one that laid the other volume on the reference, by default
-    the other's parent. An output that was fused from other nodes before gets a new name and is no
+    the other's parent. ``further`` are the volumes behind the other, each with its transform node
+    or None. An output that was fused from other nodes before gets a new name and is no
     longer tied to the file it was saved to. ``image`` holds the voxels already, where
     ``imageInSteps`` has made it. An updated node keeps its ID and tells its observers once. Raises
     ``InputError``, with the scene untouched, when volume or output node do not fit.
     """
     refuseOtherGrid(volume, referenceNode)
+    furtherNodes = [node for node, _transformNode in further]
+    sources = (referenceNode, otherNode, *furtherNodes)
     if outputNode is not None:
-        refuseOutput(outputNode, referenceNode, otherNode)
+        refuseOutput(outputNode, referenceNode, otherNode, furtherNodes)
         refuseOtherClass(outputNode, volume)
-        isOfOthers = sourcesOf(outputNode) != (referenceNode, otherNode)
+        isOfOthers = sourcesOf(outputNode) != sources
     else:
-        outputNode = _newFusedNode(volume, report, referenceNode, otherNode)
+        outputNode = _newFusedNode(volume, report, sources)
         isOfOthers = False
     wasModifying = outputNode.StartModify()
     try:
         if isOfOthers:
-            _beginAnew(outputNode, referenceNode, otherNode)
+            _beginAnew(outputNode, sources)
         # The window first: an image without a fixed one is searched through for a good one.
         showWholeRange(outputNode, volume)
         _setImage(outputNode, image or imageOf(volume.voxels))
         copyNodeGeometry(referenceNode, outputNode)
         outputNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
-        recordProvenance(outputNode, report, referenceNode, otherNode, transformNode)
+        recordProvenance(outputNode, report, referenceNode, otherNode, transformNode, further)
         showLegend(outputNode, report)
     finally:
         outputNode.EndModify(wasModifying)
@@ -170,28 +195,27 @@ def fusedNodeFromVolume(
     return outputNode
 
 
-def _newFusedNode(volume: Volume, report: Mapping[str, Any], referenceNode, otherNode):
+def _newFusedNode(volume: Volume, report: Mapping[str, Any], sources: Sequence):
     """A node that tells from its first moment in the scene that MedFusion has made it."""
-    scene = referenceNode.GetScene()
+    scene = sources[0].GetScene()
     node = scene.CreateNodeByClass(classFor(volume))
     node.UnRegister(None)
-    node.SetName(scene.GenerateUniqueName(fusedName(referenceNode, otherNode)))
+    node.SetName(scene.GenerateUniqueName(fusedName(sources)))
     node.SetAttribute(METHOD_ATTRIBUTE, str(report["method"]))
     return scene.AddNode(node)
 
 
-def fusedName(referenceNode, otherNode) -> str:
+def fusedName(sources: Sequence) -> str:
     """The name of a fused volume, which tells what it was made from."""
-    return _("{reference} + {other} fused").format(
-        reference=referenceNode.GetName(), other=otherNode.GetName()
-    )
+    reference, *others = (node.GetName() for node in sources)
+    return _("{reference} + {other} fused").format(reference=reference, other=" + ".join(others))
 
 
-def _beginAnew(outputNode, referenceNode, otherNode) -> None:
+def _beginAnew(outputNode, sources: Sequence) -> None:
     """Take from a fused node what told of the volumes it was made from before: its name, the file
     it was saved to, and its measurements."""
     scene = outputNode.GetScene()
-    outputNode.SetName(scene.GenerateUniqueName(fusedName(referenceNode, otherNode)))
+    outputNode.SetName(scene.GenerateUniqueName(fusedName(sources)))
     while outputNode.GetNumberOfStorageNodes():
         scene.RemoveNode(outputNode.GetNthStorageNode(0))
     for role in MEASUREMENT_ROLES:

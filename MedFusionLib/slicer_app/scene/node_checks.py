@@ -9,6 +9,7 @@ import slicer
 from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
 from MedFusionLib.slicer_app.scene.provenance import isFused
+from MedFusionLib.slicer_app.scene.sentences import sameVolumeText
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
 
@@ -68,8 +69,13 @@ def refuseWhatIsNoTransform(node) -> None:
     refuseWhatIsNoNode(node)
 
 
-def refuseSameVolume(referenceNode, otherNode) -> None:
+def refuseSameVolume(referenceNode, otherNode, furtherNodes: Sequence = ()) -> None:
     """Raises ``InputError`` where a volume would be fused with itself."""
+    known = [referenceNode, otherNode]
+    for node in furtherNodes:
+        if node in known:
+            raise InputError(sameVolumeText(node.GetName()))
+        known.append(node)
     if referenceNode is otherNode:
         raise InputError(
             _("The reference and the other volume are both '{name}'. Choose two volumes.").format(
@@ -130,14 +136,14 @@ def refuseAlignmentOverTransform(alignment: str) -> None:
         )
 
 
-def refuseOutput(outputNode, referenceNode, otherNode) -> None:
+def refuseOutput(outputNode, referenceNode, otherNode, furtherNodes: Sequence = ()) -> None:
     """Raises ``InputError`` for an output that is an input, or that MedFusion did not make."""
     refuseWhatIsNoNode(outputNode)
     name = outputNode.GetName()
-    if outputNode in (referenceNode, otherNode):
+    if outputNode in (referenceNode, otherNode, *furtherNodes):
         raise InputError(
             _(
-                "The output '{name}' is one of the two inputs, which would be lost. Choose another "
+                "The output '{name}' is one of the inputs, which would be lost. Choose another "
                 "output volume, or none for a new one."
             ).format(name=name)
         )

@@ -7,7 +7,7 @@ never copied to it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -18,6 +18,11 @@ from MedFusionLib.volumes.synthetic import KEY, METADATA
 REFERENCE_ROLE = "MedFusion.Reference"
 OTHER_ROLE = "MedFusion.Other"
 TRANSFORM_ROLE = "MedFusion.Transform"
+FURTHER_ROLE = "MedFusion.Further{number}"
+"""Of the first, second … volume behind the other one."""
+FURTHER_TRANSFORM_ROLE = "MedFusion.FurtherTransform{number}"
+FURTHER_COUNT_ATTRIBUTE = "MedFusion.FurtherVolumes"
+"""How many there are; absent for a fusion of two volumes."""
 
 TABLE_ROLE = "MedFusion.MetricsTable"
 CHART_ROLE = "MedFusion.MetricsPlot"
@@ -48,20 +53,45 @@ def syntheticMetadata(node) -> dict[str, str]:
     return {METADATA: note} if note else {}
 
 
-def sourcesOf(fusedNode) -> tuple[Any, Any]:
-    """The nodes that a fused node was made from; None for one that is no longer in the scene."""
+def sourcesOf(fusedNode) -> tuple[Any, ...]:
+    """The nodes that a fused node was made from: reference, other and further ones; None for one
+    that is no longer in the scene."""
+    further = (fusedNode.GetNodeReference(role) for role in _roles(fusedNode, FURTHER_ROLE))
+    return (*pairOf(fusedNode), *further)
+
+
+def pairOf(fusedNode) -> tuple[Any, Any]:
+    """The reference and the other volume of `sourcesOf`."""
     return fusedNode.GetNodeReference(REFERENCE_ROLE), fusedNode.GetNodeReference(OTHER_ROLE)
 
 
+def furtherTransformsOf(fusedNode) -> tuple[Any, ...]:
+    """The transform node that laid each further volume on the reference, None for none."""
+    roles = _roles(fusedNode, FURTHER_TRANSFORM_ROLE)
+    return tuple(fusedNode.GetNodeReference(role) for role in roles)
+
+
+def _roles(fusedNode, role: str) -> list[str]:
+    count = int(fusedNode.GetAttribute(FURTHER_COUNT_ATTRIBUTE) or 0)
+    return [role.format(number=number) for number in range(1, count + 1)]
+
+
 def recordProvenance(
-    outputNode, report: Mapping[str, Any], referenceNode, otherNode, transformNode=None
+    outputNode,
+    report: Mapping[str, Any],
+    referenceNode,
+    otherNode,
+    transformNode=None,
+    further: Sequence[tuple[Any, Any]] = (),
 ) -> None:
     """Write how and from what ``outputNode`` was fused, in place of what it said before.
 
     Attributes: ``MedFusion.Method``, ``.Version``, ``.WeightsSHA256`` (absent for a method without
     weights), ``.Device``, ``.Parameters`` (the rest of the report as JSON), ``.Date`` (ISO 8601,
     UTC). Node references: ``MedFusion.Reference``, ``MedFusion.Other``, ``MedFusion.Transform``
-    (``transformNode``, else the other's parent transform).
+    (``transformNode``, else the other's parent transform). Each of ``further``, a volume node and
+    the transform node that laid it (None: its parent), gets two references as well,
+    ``MedFusion.Further1`` and ``MedFusion.FurtherTransform1`` for the first.
     """
     for attribute, key in _ATTRIBUTES.items():
         value = report.get(key)
@@ -71,10 +101,29 @@ def recordProvenance(
     date = datetime.now(timezone.utc).isoformat(timespec="seconds")
     outputNode.SetAttribute("MedFusion.Date", date)
     transformNode = transformNode or otherNode.GetParentTransformNode()
-    outputNode.SetNodeReferenceID(REFERENCE_ROLE, referenceNode.GetID())
-    outputNode.SetNodeReferenceID(OTHER_ROLE, otherNode.GetID())
+    recordSources(outputNode, (referenceNode, otherNode, *(node for node, _transform in further)))
     outputNode.SetNodeReferenceID(TRANSFORM_ROLE, transformNode.GetID() if transformNode else None)
+    for number, (node, laidBy) in enumerate(further, 1):
+        recordFurtherTransform(outputNode, number, laidBy or node.GetParentTransformNode())
     _dropUnitsAndDicomIdentity(outputNode)
+
+
+def recordSources(outputNode, sources: Sequence) -> None:
+    """Name the nodes that a node is fused from, in place of those of before (`sourcesOf`)."""
+    for role in (FURTHER_ROLE, FURTHER_TRANSFORM_ROLE):
+        for before in _roles(outputNode, role):
+            outputNode.SetNodeReferenceID(before, None)
+    count = len(sources) - 2
+    outputNode.SetAttribute(FURTHER_COUNT_ATTRIBUTE, str(count) if count else None)
+    roles = (REFERENCE_ROLE, OTHER_ROLE, *_roles(outputNode, FURTHER_ROLE))
+    for role, node in zip(roles, sources, strict=True):
+        outputNode.SetNodeReferenceID(role, node.GetID())
+
+
+def recordFurtherTransform(outputNode, number: int, transformNode) -> None:
+    """Name the transform node that laid a further volume, counted from 1, on the reference."""
+    role = FURTHER_TRANSFORM_ROLE.format(number=number)
+    outputNode.SetNodeReferenceID(role, transformNode.GetID() if transformNode else None)
 
 
 def recordMeasures(outputNode, report: Mapping[str, Any]) -> None:

@@ -53,6 +53,8 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
         return _("Nothing is fused yet.")
     metrics = report.get("metrics")
     hidden = keptText(report)
+    if not metrics and report.get("further"):
+        return "\n".join(line for line in (hidden, _noMetricsText()) if line)
     if not metrics:
         return hidden or _("The fused slices were not measured.")
     lines = [hidden, *_legibilityLines(metrics, report)]
@@ -64,13 +66,21 @@ def qualityText(report: Mapping[str, Any] | None) -> str:
     return "\n".join([*(line for line in lines if line), measured])
 
 
+def _noMetricsText() -> str:
+    return _(
+        "The metrics are defined for two volumes. Of more, what is hidden of each is measured."
+    )
+
+
 def keptText(report: Mapping[str, Any]) -> str:
-    """How much of either source's contrast the fused volume keeps, from what it hides; empty while
+    """How much of each source's contrast the fused volume keeps, from what it hides; empty while
     that was not measured."""
     shares = (report.get("hidden") or {}).get("hidden_share") or {}
     known = {role: share for role, share in shares.items() if share is not None}
     if len(known) < 2:
         return ""
+    if len(known) > 2:
+        return _keptOfSeveral(report, known)
     return _(
         "Contrast kept: that of the {other} in {otherShare}, that of the {reference} in "
         "{referenceShare} of the head. Elsewhere more than 80 % of it is hidden."
@@ -80,6 +90,24 @@ def keptText(report: Mapping[str, Any]) -> str:
         reference=sourceName(report, "reference"),
         referenceShare=_keptShare(known["reference"]),
     )
+
+
+def _keptOfSeveral(report: Mapping[str, Any], hidden: Mapping[str, float]) -> str:
+    further = sorted((role for role in hidden if role.startswith("further")), key=_number)
+    told = [
+        _("that of the {source} in {share}").format(
+            source=sourceName(report, role), share=_keptShare(hidden[role])
+        )
+        for role in ("other", *further, "reference")
+    ]
+    return _("Contrast kept: {told} of the head. Elsewhere more than 80 % of it is hidden.").format(
+        told=", ".join(told)
+    )
+
+
+def _number(role: str) -> int:
+    """Of a further volume, counted from 1, by its role in a report (``further 1``)."""
+    return int(role.split()[1])
 
 
 def _keptShare(hidden: float) -> str:
@@ -182,9 +210,21 @@ def _hiddenColumns(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def sourceName(report: Mapping[str, Any], role: str) -> str:
     """What a source is called: its modality, or its role."""
+    if role.startswith("further"):
+        return _nameOfFurther(report, _number(role))
     modality = (report.get(role) or {}).get("modality", "unknown")
     roles = {"reference": _("reference"), "other": _("other volume")}
     return roles[role] if modality == "unknown" else modality
+
+
+def _nameOfFurther(report: Mapping[str, Any], number: int) -> str:
+    """The modality where no other source has the same."""
+    sources = (report["reference"], report["other"], *report["further"])
+    modalities = [source["modality"] for source in sources]
+    modality = modalities[number + 1]
+    if modality == "unknown" or modalities.count(modality) > 1:
+        return _("further volume {number}").format(number=number)
+    return modality
 
 
 def _measuredSlices(columns: Mapping[str, Any]) -> np.ndarray:

@@ -12,3 +12,10 @@ def bentText() -> str:
         "rigid or affine place only. Harden it on a copy of the volume in the module Transforms "
         "and choose the copy, or take the positions as they are."
     )
+
+
+def sameVolumeText(name: str) -> str:
+    """Why a volume that is chosen already cannot be a further one."""
+    return _("The volume '{name}' is chosen twice. Choose a different one for each place.").format(
+        name=name
+    )

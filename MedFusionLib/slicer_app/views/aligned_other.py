@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from MedFusionLib.slicer_app.scene.provenance import TRANSFORM_ROLE, sourcesOf
+from MedFusionLib.slicer_app.scene.provenance import TRANSFORM_ROLE, pairOf
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views.volume_copies import VolumeCopy
 
@@ -19,7 +19,7 @@ class AlignedOther:
     def nodeFor(self, fusedNode):
         """What to show as the other volume of a fused one: itself where it lies there already."""
         self._copy.forget()
-        otherNode = sourcesOf(fusedNode)[1]
+        otherNode = pairOf(fusedNode)[1]
         transformNode = fusedNode.GetNodeReference(TRANSFORM_ROLE)
         if transformNode is None or transformNode is otherNode.GetParentTransformNode():
             return otherNode

@@ -16,7 +16,7 @@ from MedFusionLib.errors import MedFusionError
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.scene.colour_legend import showScale, uptakeColours
 from MedFusionLib.slicer_app.scene.mrml import GREY_COLOUR_NODE_ID, volumeSeenInNode
-from MedFusionLib.slicer_app.scene.provenance import TRANSFORM_ROLE, sourcesOf
+from MedFusionLib.slicer_app.scene.provenance import TRANSFORM_ROLE, pairOf
 from MedFusionLib.slicer_app.scene.quality_nodes import reportOf
 from MedFusionLib.slicer_app.scene.scene_facts import isColour
 from MedFusionLib.slicer_app.translation import _
@@ -107,7 +107,7 @@ def _sampled(volume: Volume, wanted) -> Volume:
 def pairOfFused(fusedNode) -> BlendedPair:
     """The volumes that a fused one was made from, looking as its fusion has taken them."""
     report = reportOf(fusedNode)
-    reference, other = sourcesOf(fusedNode)
+    reference, other = pairOf(fusedNode)
     looks = (Look(_window(report, "reference")), _otherLook(report))
     return BlendedPair(
         reference,
@@ -123,7 +123,8 @@ def _window(report: Mapping[str, Any], role: str) -> tuple[float, float]:
 
 
 def _otherLook(report: Mapping[str, Any]) -> Look:
-    return Look(_window(report, "other"), legend_of(report))
+    # A further volume's colours are not the other's.
+    return Look(_window(report, "other"), legend_of({**report, "further": ()}))
 
 
 class BlendLayers:

@@ -19,11 +19,7 @@ from MedFusionLib.slicer_app.scene.mrml import (
     SCALAR_WINDOW_LEVEL,
     addVolumeNode,
 )
-from MedFusionLib.slicer_app.scene.provenance import (
-    METHOD_ATTRIBUTE,
-    OTHER_ROLE,
-    REFERENCE_ROLE,
-)
+from MedFusionLib.slicer_app.scene.provenance import METHOD_ATTRIBUTE, recordSources
 from MedFusionLib.slicer_app.translation import _
 
 SECONDS_TO_FOLLOW = 1.0
@@ -86,6 +82,7 @@ class SlicePreview:
         self._observation: int | None = None
         self._volumes: dict = {}
         self._transform = None
+        self._further: list = []
         self._job = None
         self._wanted = False
         self._number = 0
@@ -110,6 +107,7 @@ class SlicePreview:
         """Show the slice that is now in the view, and with ``live`` each further one."""
         self.stop()
         self._volumes, self._transform = request.volumes(), request.transform()
+        self._further = request.furtherVolumes()
         self._request, self._sliceNode, self._compositeNode = request, sliceNode, compositeNode
         self._method = request.method
         self._before = (compositeNode.GetForegroundVolumeID(), compositeNode.GetForegroundOpacity())
@@ -131,6 +129,7 @@ class SlicePreview:
             self._giveViewBack()
         self._request = self._sliceNode = self._compositeNode = self._observation = None
         self._layerNode, self._job, self._volumes, self._wanted = None, None, {}, False
+        self._further = []
 
     def _giveViewBack(self) -> None:
         shown = self._compositeNode.GetForegroundVolumeID() == self._layerNode.GetID()
@@ -167,6 +166,7 @@ class SlicePreview:
             onDone=ifCurrent(self._onSlice),
             onError=ifCurrent(self._onFailure),
             transform=self._transform,
+            further=self._further,
             options={**self._request.fuseOptions(), "plane": plane, "method": self._method},
             point=point,
         )
@@ -204,11 +204,7 @@ class SlicePreview:
     def _tellSources(self) -> None:
         """A previewed slice is a fused image, too, and the views say so."""
         self._layerNode.SetAttribute(METHOD_ATTRIBUTE, self._method)
-        for role, node in (
-            (REFERENCE_ROLE, self._request.referenceNode),
-            (OTHER_ROLE, self._request.otherNode),
-        ):
-            self._layerNode.SetNodeReferenceID(role, node.GetID())
+        recordSources(self._layerNode, self._request.sources)
 
     @staticmethod
     def _makeLayer(scene, volume):
