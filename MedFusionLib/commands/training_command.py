@@ -12,14 +12,14 @@ from typing import Any
 import typer
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.training.settings import Hardware, RunSettings
+from MedFusionLib.training.settings import Course, Hardware
 
 TYPES: dict[str, Any] = {"str": str, "int": int, "float": float, "tuple[str, ...]": list[str]}
 """What typer calls the types of the settings' fields."""
 
 
 def training_command(
-    settings_class: type[RunSettings], module: str, train: str, text: str
+    settings_class: type[Course], module: str, train: str, text: str
 ) -> Callable[..., None]:
     """The function that typer turns into a command: one option per field.
 

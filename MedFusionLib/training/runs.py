@@ -18,12 +18,13 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
+from torch.utils.data import DataLoader
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import write_text
 from MedFusionLib.training.data import read_pairs, training_loader, validation_loader
-from MedFusionLib.training.settings import Hardware, RunSettings
+from MedFusionLib.training.settings import Course, Hardware, RunSettings
 
 WEIGHTS_NAME = "weights.safetensors"
 
@@ -43,7 +44,7 @@ def chosen(kind: str, name: str, known: Mapping[str, Any]) -> Any:
     return known[name]
 
 
-def begin(settings: RunSettings, folder: Path, resume: bool) -> None:
+def begin(settings: Course, folder: Path, resume: bool) -> None:
     """Seed everything.
 
     Raises ``InputError`` for a folder that holds a run, unless ``resume`` is set, and for one
@@ -67,22 +68,38 @@ def fit(
     resume: bool,
     goal: Goal,
 ) -> dict[str, Tensor]:
-    """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs.
-
-    The folder is made and ``settings.json`` written once the data are read. The weights are the
-    moving average, which also validation and checkpoints use.
-    """
+    """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs."""
     data = Path(settings.data)
     dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
     pairs = read_pairs(data, "train", settings.sets)
+    loaders = (
+        training_loader(pairs, settings.batch_size, settings.steps, settings.seed),
+        validation_loader(dev, settings.batch_size),
+    )
+    return fit_loaded(module, settings, folder, hardware, resume, goal, loaders)
+
+
+def fit_loaded(
+    module: lightning.LightningModule,
+    settings: Course,
+    folder: Path,
+    hardware: Hardware,
+    resume: bool,
+    goal: Goal,
+    loaders: tuple[DataLoader[Any], DataLoader[Any]],
+) -> dict[str, Tensor]:
+    """Train on the first loader's batches; the state dict of the epoch best on the second's.
+
+    The folder is made and ``settings.json`` written. The weights are the moving average, which also
+    validation and checkpoints use.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "settings.json", json.dumps(asdict(settings), indent=2))
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=goal.score, mode=goal.best)
     trainer = _trainer(settings, folder, hardware, best, goal)
     trainer.fit(
         module,
-        training_loader(pairs, settings.batch_size, settings.steps, settings.seed),
-        validation_loader(dev, settings.batch_size),
+        *loaders,
         ckpt_path=last_checkpoint(folder) if resume else None,
         # A checkpoint is read as tensors and plain values: it cannot run code.
         weights_only=True,
@@ -103,7 +120,7 @@ def part_of_state(state: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]
 
 
 def _trainer(
-    settings: RunSettings, folder: Path, hardware: Hardware, best: ModelCheckpoint, goal: Goal
+    settings: Course, folder: Path, hardware: Hardware, best: ModelCheckpoint, goal: Goal
 ) -> lightning.Trainer:
     # A checkpoint that watches a score is renewed only when that rises: a resumed run would lose
     # epochs. So the last one is kept by a callback of its own.
