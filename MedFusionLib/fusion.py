@@ -12,21 +12,20 @@ from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from MedFusionLib.computing.device import choose_device, computed_precision, run_in_batches
-from MedFusionLib.computing.stack_fusion import StackFuser
+from MedFusionLib.computing.device import choose_device, computed_precision
+from MedFusionLib.computing.plane_fusion import PlaneSettings, fuse_planes, planes_of
 from MedFusionLib.errors import InputError
 from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, Progress, lay
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.methods.several import for_several
+from MedFusionLib.refining.refine import Refined, refine
 from MedFusionLib.slices import intensity
 from MedFusionLib.slices.legend import scale_of
 from MedFusionLib.slices.painting import (
     Layer,
-    SlicePainter,
     brightest_channel,
     choose_colour_maps,
-    empty_result,
 )
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.version import __version__
@@ -50,7 +49,7 @@ __all__ = ["ALIGNMENTS", "REGISTERED", "FusionResult", "fuse", "roles_of_others"
 
 @dataclass(frozen=True)
 class FusionResult:
-    """The fused volume, on the reference's grid, and how it was made (plain JSON values)."""
+    """The fused volume, on the reference's grid or a finer one, and how it was made (JSON)."""
 
     volume: Volume
     report: dict[str, Any]
@@ -63,6 +62,8 @@ class FusionResult:
     aligned_further: tuple[Volume, ...] = ()
     """Likewise all other volumes behind the first, as the report lists them in ``further``."""
     further_transforms: tuple[SimpleITK.Transform | None, ...] = ()
+    refined: Refined | None = None
+    """How the reference was brought onto a finer grid, and what that invented."""
 
     @property
     def aligned_others(self) -> tuple[Volume, ...]:
@@ -75,7 +76,8 @@ class FusionResult:
         from MedFusionLib.hidden import hidden_contrast
 
         assert self.reference is not None
-        return hidden_contrast(self.reference, self.aligned_others, self.volume, self.report)
+        hidden = hidden_contrast(self.reference, self.aligned_others, self.volume, self.report)
+        return replace(hidden, invented=self.refined.invented if self.refined else None)
 
 
 def fuse(
@@ -88,6 +90,9 @@ def fuse(
     *,
     initial: SimpleITK.Transform | list[SimpleITK.Transform | None] | None = None,
     plane: str = "axial",
+    planes: str = "one",
+    grid: str = "reference",
+    refinement: str = "interpolation",
     window_reference: str | tuple[float, float] | None = None,
     window_other: WindowChoice | list[WindowChoice] = None,
     precision: str = "auto",
@@ -113,9 +118,14 @@ def fuse(
     reference space to other space from which the registered ones climb instead of searching.
     ``device``: auto, cpu, cuda:0, … ``colour``: ``auto`` shows PET and SPECT through the
     ``rainforest`` map, keeps a colour volume's own colours, and fuses the rest in grey; ``grey`` or
-    the name of a colour map overrides it. ``plane``: axial, coronal or sagittal. Windows: see
-    ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the background;
-    ``force`` goes on where the frames of reference or the patients differ or a registration failed.
+    the name of a colour map overrides it. ``plane``: axial, coronal or sagittal; with
+    ``planes`` = ``three``, along all three, whose mean is the result, in three times the time.
+    ``grid``: the reference's, or a finer one over it, ``isotropic`` (its smallest step along all
+    axes) or ``finest`` (that of all volumes), onto which it is brought by a ``refinement``:
+    ``interpolation`` (B-splines) or ``network`` (docs/FINER.md).
+    Windows: see ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the
+    background; ``force`` goes on where the frames of reference or the patients differ or a
+    registration failed.
     ``progress(done, total, message)`` is told after each batch, ``cancel()`` is asked before
     each.
 
@@ -136,11 +146,11 @@ def fuse(
         _reference_and_others(reference, other), allow_nonfinite, force, warnings
     )
     colour_maps = choose_colour_maps(others, _for_each(colour, others, "colour"))
-    in_colour = any(colour_map is not None for colour_map in colour_maps)
-    fused = empty_result(reference, in_colour)
-    output = slice_stack(fused, reference.direction_matrix, plane)
+    along = planes_of(planes, plane)
     # Windows come from the volume as measured: resampling blurs extremes and adds empty space.
-    shown = Layer(reference, intensity.choose_window(reference, window_reference))
+    window = intensity.choose_window(reference, window_reference)
+    finer = refine(reference, others, window, grid, refinement, chosen.device, warnings, cancel)
+    shown = Layer(finer.reference, window)
     windows = [
         intensity.choose_window(brightest_channel(one), wanted)
         for one, wanted in zip(others, _for_each(window_other, others, "window"), strict=True)
@@ -156,6 +166,7 @@ def fuse(
             strict=True,
         )
     ]
+    laid = [finer.laid(one, other) for one, other in zip(laid, others, strict=True)]
     warnings += _named_by_role(told_of_each)
     aligned_at = time.perf_counter()
 
@@ -166,16 +177,14 @@ def fuse(
         Layer(one.other, window, colour_map)
         for one, window, colour_map in zip(laid, windows, colour_maps, strict=True)
     ]
-    painter = SlicePainter(shown, layers, plane)
     rebuild = rebuild_of(method, method_options)
     if len(others) > 1:
         method, rebuild = for_several(method), _for_several_again(rebuild)
-    with StackFuser(method, painter, output, chosen.device, used_precision, rebuild) as fuser:
-        del method  # the fuser alone holds it, and can free a GPU of it
-        for done in run_in_batches(fuser, len(output), batch_size, cancel):
-            if progress is not None:
-                progress(done, len(output), "Fusing slices")
-    warnings += fuser.warnings
+    held = [method]
+    del method  # the fuser alone holds it, and can free a GPU of it
+    settings = PlaneSettings(chosen.device, used_precision, rebuild, batch_size, progress, cancel)
+    fused, told = fuse_planes(along, held, shown, layers, settings)
+    warnings += told
     for one in others:
         warnings += _training_warning(card.modalities, one.modality, name)
     finished = time.perf_counter()
@@ -187,7 +196,9 @@ def fuse(
         "device_title": chosen.title,
         "precision": used_precision,
         "plane": plane,
-        "slices": len(output),
+        "planes": planes,
+        "grid": finer.report,
+        "slices": sum(len(slice_stack(fused, reference.direction_matrix, one)) for one in along),
         "colour": next((one for one in colour_maps if one is not None), "grey"),
         "reference": _describe(reference, shown.window),
         "other": {**_describe(others[0], windows[0]), "colour": colour_maps[0] or "grey"},
@@ -206,16 +217,17 @@ def fuse(
         },
     }
     volume = replace(
-        reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
+        finer.reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
     return FusionResult(
         volume,
         report,
         laid[0].other,
         laid[0].transform,
-        reference,
+        finer.reference,
         tuple(one.other for one in laid[1:]),
         tuple(one.transform for one in laid[1:]),
+        finer,
     )
 
 
@@ -317,8 +329,13 @@ def _training_warning(trained: tuple[str, ...], modality: str, method: str) -> l
 def _provenance(reference: Volume, report: Mapping[str, Any]) -> dict[str, str]:
     kept = ("frame_of_reference_uid", "study_uid", "study_date", *IDENTITY_FIELDS)
     inherited = {key: reference.metadata[key] for key in kept if key in reference.metadata}
-    return inherited | {
-        "medfusion_method": str(report["method"]),
-        "medfusion_version": str(report["version"]),
-        "medfusion_weights_sha256": str(report["weights_sha256"] or ""),
-    }
+    finer = {"medfusion_grid": report["grid"]["text"]} if report["grid"] else {}
+    return (
+        inherited
+        | finer
+        | {
+            "medfusion_method": str(report["method"]),
+            "medfusion_version": str(report["version"]),
+            "medfusion_weights_sha256": str(report["weights_sha256"] or ""),
+        }
+    )

@@ -9,12 +9,15 @@ from MedFusionLib.commands.training_command import training_command
 from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
+    CoCoNetSettings,
+    DFVOSettings,
     EMMASettings,
     FinerSettings,
     FusionSettings,
     LiveSettings,
     SensingSettings,
     StageSettings,
+    WaveletSettings,
 )
 
 app = typer.Typer(help="Train a learned method.", no_args_is_help=True)
@@ -97,5 +100,29 @@ app.command("finer")(
         "MedFusionLib.training.finer_run",
         "train_finer",
         "The network of --refinement network: train it to find slices left out of thin volumes.",
+    )
+)
+app.command("dfvo")(
+    training_command(
+        DFVOSettings,
+        "MedFusionLib.training.dfvo_run",
+        "train_dfvo",
+        "DFVO: fuse, and brighten what a made bias field darkened in the MR.",
+    )
+)
+app.command("coconet")(
+    training_command(
+        CoCoNetSettings,
+        "MedFusionLib.training.coconet_run",
+        "train_coconet",
+        "CoCoNet: its encoder, the main stage, and the contrast of target and background.",
+    )
+)
+app.command("wavelet")(
+    training_command(
+        WaveletSettings,
+        "MedFusionLib.training.wavelet_run",
+        "train_wavelet",
+        "The wavelet autoencoder: both stages in one run, to rebuild images and then to fuse them.",
     )
 )

@@ -40,6 +40,8 @@ class Invented:
     """Bool, (K, J, I)."""
     slice_mm: float
     """The largest distance of measured voxels' centres along an axis."""
+    mean_mm: float
+    """Mean distance of the head's voxels to measured ones (along the axis where it is largest)."""
     by_network: bool
 
     @cached_property
@@ -62,7 +64,8 @@ class Invented:
         """The shares in words."""
         told = (
             f"{100 * self.between_share:.0f} % of the reference's head on the finer grid were not "
-            f"measured but interpolated between slices {self.slice_mm:.4g} mm apart"
+            f"measured but interpolated, on average {self.mean_mm:.1f} mm from slices "
+            f"{self.slice_mm:.4g} mm apart"
         )
         if not self.by_network:
             return told + "."
@@ -77,6 +80,7 @@ class Invented:
         return {
             "between_share": self.between_share,
             "slice_mm": self.slice_mm,
+            "mean_mm": self.mean_mm,
             "drawn_share": self.drawn_share,
             "most_drawn_percent": self.most_drawn,
             "sentence": self.sentence,
@@ -93,15 +97,19 @@ def invented(
 
     ``drawn`` is what the network added to the interpolation, in stored values; None for none.
     """
-    percent = np.rint(100 * between(grid)).astype(np.uint8)
+    away = between(grid)
+    percent = np.rint(100 * away).astype(np.uint8)
+    head = window.to_unit(reference.voxels) > HEAD_LEVEL
+    slice_mm = float(max(grid.measured_spacing))
     if drawn is not None:
-        share = np.abs(drawn) * np.float32(100 / (window.high - window.low))
-        share = np.minimum(np.rint(share), 100).astype(np.uint8)
+        of_window = np.abs(drawn) * np.float32(100 / (window.high - window.low))
+        share = np.minimum(np.rint(of_window), 100).astype(np.uint8)
         percent = np.where(share > 0, DRAWN + share, percent)
     return Invented(
         replace(reference, voxels=percent, metadata={"units": UNITS}),
-        window.to_unit(reference.voxels) > HEAD_LEVEL,
-        float(max(grid.measured_spacing)),
+        head,
+        slice_mm,
+        float(away[head].mean()) * slice_mm / 2 if head.any() else 0.0,
         drawn is not None,
     )
 
@@ -113,11 +121,12 @@ def between(grid: FinerGrid) -> np.ndarray:
     the measured grid.
     """
     farthest = np.zeros(grid.shape, np.float32)
+    largest: float = max(grid.measured_spacing)
     for axis in range(3):
         places = grid.places(axis)
         away = np.abs(places - np.rint(places))
         away[away < ON_A_SLICE] = 0
-        share = 2 * away * grid.measured_spacing[2 - axis] / max(grid.measured_spacing)
+        share = away * (2 * grid.measured_spacing[2 - axis] / largest)
         shape = [-1 if one == axis else 1 for one in range(3)]
         np.maximum(farthest, share.reshape(shape), out=farthest)
     return farthest

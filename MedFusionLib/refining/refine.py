@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.laying import LaidOn
 from MedFusionLib.refining.grids import (
     LEAST_GAIN,
     FinerGrid,
@@ -22,7 +23,6 @@ from MedFusionLib.slices.intensity import Window
 from MedFusionLib.volumes.volume import Volume
 
 if TYPE_CHECKING:
-    import SimpleITK
     import torch
 
 REFINEMENTS = ("interpolation", "network")
@@ -38,13 +38,11 @@ class Refined:
     invented: Invented | None = None
     report: dict[str, Any] | None = None
 
-    def laid(
-        self, other: Volume, transform: SimpleITK.Transform | None, on_measured: Volume
-    ) -> Volume:
-        """Another volume on this grid, from its own voxels; ``on_measured`` lies on the old one."""
+    def laid(self, placed: LaidOn, other: Volume) -> LaidOn:
+        """What `lay` placed on the measured reference, on this grid, from its own voxels."""
         if self.grid is None:
-            return on_measured
-        return resample(other, self.reference, transform)
+            return placed
+        return replace(placed, other=resample(other, self.reference, placed.transform))
 
 
 def refuse_unknown(grid: str, refinement: str) -> None:

@@ -27,7 +27,9 @@ class FinerTraining(ScheduledTraining):
     def training_step(self, batch: Slab, batch_index: int) -> Tensor:
         measured, smooth, truth, place, step = batch
         error = smooth + self.network(measured, smooth, place, step) - truth
-        total = distance(error) + EDGES * (distance(error.diff(dim=2)) + distance(error.diff(dim=3)))
+        total = distance(error) + EDGES * (
+            distance(error.diff(dim=2)) + distance(error.diff(dim=3))
+        )
         self.log("train/total", total.detach(), prog_bar=True)
         return total
 

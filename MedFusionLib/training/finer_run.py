@@ -51,5 +51,7 @@ def train_finer(
     )
     state = fit_loaded(module, settings, folder, hardware, resume, GOAL, loaders)
     config = module.network.architecture.as_config()
-    save_network(network_from_state(part_of_state(state, "network."), config), folder / WEIGHTS_NAME)
+    save_network(
+        network_from_state(part_of_state(state, "network."), config), folder / WEIGHTS_NAME
+    )
     return folder / WEIGHTS_NAME

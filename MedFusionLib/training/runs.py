@@ -18,12 +18,12 @@ from lightning.pytorch.callbacks import (
 )
 from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.data import DataLoader
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch.utils.data import DataLoader
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import write_text
-from MedFusionLib.training.data import read_pairs, training_loader, validation_loader
+from MedFusionLib.training.data import PairDataset, read_pairs, training_loader, validation_loader
 from MedFusionLib.training.settings import Course, Hardware, RunSettings
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -67,14 +67,18 @@ def fit(
     hardware: Hardware,
     resume: bool,
     goal: Goal,
+    dataset: type[PairDataset] = PairDataset,
 ) -> dict[str, Tensor]:
-    """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs."""
+    """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs.
+
+    ``dataset`` makes what the module's steps get from the pairs. For the rest see `fit_loaded`.
+    """
     data = Path(settings.data)
     dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
     pairs = read_pairs(data, "train", settings.sets)
     loaders = (
-        training_loader(pairs, settings.batch_size, settings.steps, settings.seed),
-        validation_loader(dev, settings.batch_size),
+        training_loader(dataset(pairs), settings.batch_size, settings.steps, settings.seed),
+        validation_loader(dataset(dev), settings.batch_size),
     )
     return fit_loaded(module, settings, folder, hardware, resume, goal, loaders)
 

@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from MedFusionLib.errors import InputError
 from MedFusionLib.refining.network import NEIGHBOURS
 from MedFusionLib.refining.spline import spline_weights
+from MedFusionLib.refining.thinning import thinning
 from MedFusionLib.slices.intensity import choose_window
 from MedFusionLib.volumes.files import read_volume
 
@@ -53,21 +54,7 @@ def read_heads(folder: Path, names: Sequence[str]) -> list[Head]:
     return heads
 
 
-def averaging(count: int, factor: int) -> np.ndarray:
-    """(coarse, count): slices as thick as ``factor`` thin ones, around every such slice.
-
-    The outermost half slices count half, so that each slice is centred on a thin one.
-    """
-    centres = np.arange(0, count, factor)
-    away = np.abs(np.arange(count) - centres[:, np.newaxis])
-    weights = np.clip(factor / 2 + 0.5 - away, 0, 1)
-    return weights / weights.sum(axis=1, keepdims=True)
-
-
-@lru_cache(maxsize=256)
-def _thinning(count: int, factor: int, averaged: bool) -> np.ndarray:
-    coarse = averaging(count, factor) if averaged else np.eye(count)[::factor]
-    return coarse.astype(np.float32)
+_thinning = lru_cache(maxsize=256)(thinning)
 
 
 class SlabDataset(Dataset[Slab]):
@@ -90,7 +77,7 @@ class SlabDataset(Dataset[Slab]):
         return slab
 
     def _drawn(self, generator: np.random.Generator) -> Slab:
-        head = self.heads[generator.integers(len(self.heads))]
+        head = self.heads[int(generator.integers(len(self.heads)))]
         axis, factor = self._thinned_axis(head, generator)
         column = self._column(head, axis, generator)
         first = int(generator.integers(factor))
@@ -121,7 +108,7 @@ class SlabDataset(Dataset[Slab]):
         return axis, int(generator.choice(allowed or FACTORS[:1]))
 
     def _column(self, head: Head, axis: int, generator: np.random.Generator) -> np.ndarray:
-        """Square columns through the whole volume, (N, crop, crop), turned and in other contrast."""
+        """A square column through the volume, (N, crop, crop), turned and in other contrast."""
         stack = np.moveaxis(head.unit, axis, 0)
         corner = [int(generator.integers(max(1, n - self.crop + 1))) for n in stack.shape[1:]]
         column = stack[:, corner[0] : corner[0] + self.crop, corner[1] : corner[1] + self.crop]
