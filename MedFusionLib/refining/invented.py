@@ -87,7 +87,7 @@ class Invented:
         }
 
     def _share(self, where: np.ndarray) -> float:
-        return float(np.count_nonzero(where & self.head) / max(np.count_nonzero(self.head), 1))
+        return float(where[self.head].mean()) if self.head.any() else 0.0
 
 
 def invented(

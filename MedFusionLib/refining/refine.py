@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from MedFusionLib.errors import InputError
@@ -68,13 +67,11 @@ def refine(
     device: torch.device,
     warnings: list[str],
     cancel: Callable[[], bool] | None = None,
-    weights: str | Path | None = None,
 ) -> Refined:
     """The reference on a grid of ``GRIDS``, by one of ``REFINEMENTS``.
 
-    ``window`` is the reference's. What a user should know is appended to ``warnings``. ``weights``
-    is a file that 'medfusion train finer' wrote, instead of the shipped one. Raises ``InputError``
-    for a grid that gains nothing or is too large, and for volumes the network has not learned.
+    ``window`` is the reference's. What a user should know is appended to ``warnings``. Raises
+    ``InputError`` for a grid that gains nothing or is too large, and for volumes the network has not learned.
     """
     refuse_unknown(grid, refinement)
     if grid == "reference":
@@ -83,7 +80,7 @@ def refine(
     smooth = interpolated(reference.voxels, finer)
     voxels, drawn, sha256 = smooth, None, None
     if refinement == "network":
-        voxels, sha256 = _by_network(reference, finer, window, device, cancel, weights)
+        voxels, sha256 = _by_network(reference, finer, window, device, cancel)
         drawn = voxels - smooth
     volume = replace(reference, voxels=voxels, spacing=finer.spacing)
     what = invented(volume, finer, window, drawn)
@@ -107,13 +104,12 @@ def _by_network(
     window: Window,
     device: torch.device,
     cancel: Callable[[], bool] | None,
-    weights: str | Path | None,
 ) -> tuple[Any, str]:
     from MedFusionLib.refining.drawing import refined, refuse_unlearned
-    from MedFusionLib.refining.weight_file import load_network, shipped_network
+    from MedFusionLib.refining.weight_file import shipped_network
 
     refuse_unlearned(reference.modality, grid)
-    network, sha256 = shipped_network() if weights is None else load_network(Path(weights))
+    network, sha256 = shipped_network()
     return refined(reference.voxels, grid, window, network, device, cancel), sha256
 
 
