@@ -71,7 +71,8 @@ def refine(
     """The reference on a grid of ``GRIDS``, by one of ``REFINEMENTS``.
 
     ``window`` is the reference's. What a user should know is appended to ``warnings``. Raises
-    ``InputError`` for a grid that gains nothing or is too large, and for volumes the network has not learned.
+    ``InputError`` for a grid that gains nothing or is too large, and for volumes that the network
+    has not learned.
     """
     refuse_unknown(grid, refinement)
     if grid == "reference":

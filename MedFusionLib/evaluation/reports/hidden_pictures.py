@@ -58,7 +58,8 @@ def invented_pictures(fused: Volume, invented: Invented) -> dict[str, np.ndarray
     Named like ``coronal-invented``, uint8 (H, W, 3), pixels square. Green grows with the distance
     from the measured slices; red marks where the network drew more than 2 % of the window.
     """
-    shown, marks = isotropic(_eight_bits(fused)), isotropic(invented.volume)
+    in_head = replace(invented.volume, voxels=invented.volume.voxels * invented.head)
+    shown, marks = isotropic(_eight_bits(fused)), isotropic(in_head)
     pictures: dict[str, np.ndarray] = {}
     for plane in PLANES:
         slices, percent = (
