@@ -304,7 +304,7 @@ def test_on_the_references_grid_nothing_is_invented() -> None:
 
 
 def test_pictures_mark_what_was_drawn() -> None:
-    measured = thick()
+    measured = thick(0.5 + thick().voxels / 2)
     grid = finer_grid("isotropic", measured, [])
     fine = replace(measured, voxels=interpolated(measured.voxels, grid), spacing=grid.spacing)
     drawn = np.zeros(grid.shape, np.float32)
