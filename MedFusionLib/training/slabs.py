@@ -21,11 +21,15 @@ from MedFusionLib.volumes.files import read_volume
 
 FACTORS = (2, 3, 4, 5, 6)
 THICKEST_MM = 8.0
-AVERAGED_SHARE = 0.5
+AVERAGED_SHARE = 0.7
 """Of the samples whose slices are as thick as their distance; the rest are thin, with gaps."""
 INVERTED_SHARE = 0.3
 """Of the samples with dark and bright exchanged, as T2 is to T1."""
 GAMMA = 1.4
+GAIN = 1.8
+"""Up to which samples are brightened and cut at white, as narrow windows do."""
+NOISE_SHARE, NOISE = 0.5, 0.03
+"""Of the samples, and its largest standard deviation: slices that differ by noise alone."""
 LEAST_CHANGE = 0.02
 """Mean difference of the slices beside, of the full range, of a sample worth learning from."""
 TRIES = 20
@@ -124,8 +128,12 @@ class SlabDataset(Dataset[Slab]):
         if generator.random() < 0.5:
             column = column.transpose(0, 2, 1)
         column = column ** np.float32(GAMMA ** generator.uniform(-1, 1))
+        column = np.minimum(column * np.float32(GAIN ** generator.random()), 1)
         if generator.random() < INVERTED_SHARE:
             column = (1 - column) * np.clip(column / 0.05, 0, 1)  # air stays black
+        if generator.random() < NOISE_SHARE:
+            noise = generator.normal(0, generator.uniform(0, NOISE), column.shape)
+            column = np.clip(column + noise * (column > 0), 0, 1)
         return np.ascontiguousarray(column, np.float32)
 
 
