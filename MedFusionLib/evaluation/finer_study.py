@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.refining.drawing import LEARNED, refined
+from MedFusionLib.refining.drawing import refined, unlearned
 from MedFusionLib.refining.grids import FinerGrid
 from MedFusionLib.refining.interpolation import interpolated, linear_weights
 from MedFusionLib.refining.network import SliceRefiner
@@ -100,12 +100,13 @@ def judge(
 
     PSNR (dB) and SSIM (mean over the slices, Gaussian window of σ 1.5) compare the slices that
     were left out with the truth, in the volume's window, whose range is 1. Edges: mean change from
-    slice to slice within the head, in per cent of the range per millimetre.
+    slice to slice within the head, in per cent of the range per millimetre. The network is left
+    out where it has not learned enough.
     """
-    used = network if volume.modality in LEARNED else None
     rows = []
     for factor in factors:
         one = thinned(volume, factor, averaged)
+        used = None if unlearned(volume.modality, one.grid) else network
         images = {name: way(one) for name, way in ways_to_refine(used).items()}
         for name, image in {"truth": one.truth, **images}.items():
             scores = _scores(image, one)

@@ -23,20 +23,24 @@ ON_A_SLICE = 1e-6
 SLICES_AT_ONCE = 4
 
 
-def refuse_unlearned(modality: str, grid: FinerGrid) -> None:
-    """Raise ``InputError`` where the network would be asked for what it has not learned."""
+def unlearned(modality: str, grid: FinerGrid) -> str | None:
+    """Why the network cannot serve a reference on a grid; None where it can."""
     if modality not in LEARNED:
-        raise InputError(
-            f"The network refines MR alone; it has learned nothing of {modality}. Choose "
-            "--refinement interpolation."
-        )
+        return f"The network refines MR alone; it has learned nothing of {modality}."
     lowest, highest = LEARNED_STEPS
     if not lowest <= relative_step(grid) <= highest:
-        raise InputError(
+        return (
             f"The slices are {relative_step(grid):.1f} times as far apart as their pixels. The "
-            f"network has learned {lowest:g} to {highest:g} times. Choose --refinement "
-            "interpolation."
+            f"network has learned {lowest:g} to {highest:g} times."
         )
+    return None
+
+
+def refuse_unlearned(modality: str, grid: FinerGrid) -> None:
+    """Raise ``InputError`` where the network would be asked for what it has not learned."""
+    reason = unlearned(modality, grid)
+    if reason:
+        raise InputError(f"{reason} Choose --refinement interpolation.")
 
 
 def relative_step(grid: FinerGrid) -> float:

@@ -205,6 +205,17 @@ def test_an_untrained_network_interpolates() -> None:
     )
 
 
+def test_along_the_other_axes_the_spline_goes_on_from_what_the_network_gave() -> None:
+    measured = thick()
+    other = Volume(np.zeros((4, 4, 4), np.uint8), (2.0, 0.8, 2.0), (0.0, 0.0, 0.0))
+    grid = finer_grid("finest", measured, [other])
+    assert grid.refined_axes == (0, 1, 2)
+    untrained = refined(measured.voxels, grid, UNIT, SliceRefiner(Architecture(4, 1)), CPU)
+    assert np.abs(untrained - interpolated(measured.voxels, grid)).max() < 1e-5
+    drawn = refined(measured.voxels, grid, UNIT, wild_network(), CPU) - untrained
+    assert np.abs(drawn[0]).max() < 1e-5 < np.abs(drawn[3]).max()
+
+
 def test_the_network_refines_along_the_thick_axis_whichever_it_is() -> None:
     measured = thick()
     turned = replace(

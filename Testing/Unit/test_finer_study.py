@@ -14,12 +14,14 @@ from MedFusionLib.evaluation.finer_study import judge, linear, nearest, thinned
 from MedFusionLib.refining.network import Architecture, SliceRefiner
 from MedFusionLib.refining.spline import spline_weights
 from MedFusionLib.refining.thinning import thinning
-from MedFusionLib.refining.weight_file import load_network
+from MedFusionLib.refining.weight_file import load_network, shipped_network
+from MedFusionLib.sample_data import REFERENCE as SAMPLE_MR
 from MedFusionLib.training.finer_run import train_finer
 from MedFusionLib.training.settings import FinerSettings, Hardware
 from MedFusionLib.training.slabs import Head, SlabDataset, read_heads
-from MedFusionLib.volumes.files import write_volume
+from MedFusionLib.volumes.files import read_volume, write_volume
 from MedFusionLib.volumes.volume import Volume
+from MedFusionLib.weights import weights_entry
 
 
 def ramp(count: int = 17) -> Volume:
@@ -77,6 +79,19 @@ def test_an_untrained_network_scores_as_the_spline_does_and_ct_is_left_to_spline
     assert rows["network"]["psnr"] == rows["B-spline"]["psnr"]
     ct = Volume(noise().voxels, (1.0, 1.0, 1.5), (0.0, 0.0, 0.0), modality="CT")
     assert "network" not in {row["way"] for row in judge(ct, [2], False, network)}
+
+
+def test_the_shipped_network_is_small_and_comes_closer_to_the_sample_head_than_splines() -> None:
+    network, sha256 = shipped_network()
+    assert weights_entry("finer").sha256 == sha256
+    assert weights_entry("finer").path.stat().st_size <= 1_000_000
+    whole = read_volume(SAMPLE_MR)
+    part = np.ascontiguousarray(whole.voxels[60:101, 60:150, 50:140])
+    head = Volume(part, whole.spacing, (0.0, 0.0, 0.0), modality="MR")
+    for averaged in (False, True):
+        rows = {row["way"]: row for row in judge(head, [4], averaged, network)}
+        assert rows["network"]["psnr"] > rows["B-spline"]["psnr"] + 0.3
+        assert rows["network"]["ssim"] > rows["B-spline"]["ssim"]
 
 
 @pytest.mark.parametrize("factor", [1, 8])
