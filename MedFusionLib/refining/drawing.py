@@ -15,8 +15,8 @@ from MedFusionLib.refining.network import NEIGHBOURS, SliceRefiner
 from MedFusionLib.refining.spline import along_axis, spline_weights
 from MedFusionLib.slices.intensity import Window
 
-LEARNED_STEPS = (1.5, 6.5)
-"""Distances of the slices, over that of their pixels, that were trained."""
+LEARNED_STEPS = (1.5, 7.0)
+"""Distances of the slices, over that of their pixels: 2 to 6 were trained, up to 7 was judged."""
 LEARNED = ("MR", "unknown")
 ON_A_SLICE = 1e-6
 """Of the measured step: nearer than this to a slice, nothing is between."""
