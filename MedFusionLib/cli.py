@@ -16,6 +16,7 @@ from MedFusionLib.commands import (
     benchmark,
     demo,
     evaluate,
+    finer_study,
     fuse,
     import_weights,
     methods,
@@ -46,6 +47,7 @@ app.command("batch")(batch.batch_command)
 app.command("demo")(demo.demo_command)
 app.command("methods")(methods.methods_command)
 app.command("evaluate")(evaluate.evaluate_command)
+app.command("finer-study")(finer_study.finer_study_command)
 app.command("benchmark")(benchmark.benchmark_command)
 app.command("misalignment")(misalignment.misalignment_command)
 app.command("registration-study")(registration_study.registration_study_command)

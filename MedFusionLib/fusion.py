@@ -19,6 +19,7 @@ from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, Progress, lay
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.methods.several import for_several
+from MedFusionLib.refining.refine import Refined, refine
 from MedFusionLib.slices import intensity
 from MedFusionLib.slices.legend import scale_of
 from MedFusionLib.slices.painting import (
@@ -48,7 +49,7 @@ __all__ = ["ALIGNMENTS", "REGISTERED", "FusionResult", "fuse", "roles_of_others"
 
 @dataclass(frozen=True)
 class FusionResult:
-    """The fused volume, on the reference's grid, and how it was made (plain JSON values)."""
+    """The fused volume, on the reference's grid or a finer one, and how it was made (JSON)."""
 
     volume: Volume
     report: dict[str, Any]
@@ -61,6 +62,8 @@ class FusionResult:
     aligned_further: tuple[Volume, ...] = ()
     """Likewise all other volumes behind the first, as the report lists them in ``further``."""
     further_transforms: tuple[SimpleITK.Transform | None, ...] = ()
+    refined: Refined | None = None
+    """How the reference was brought onto a finer grid, and what that invented."""
 
     @property
     def aligned_others(self) -> tuple[Volume, ...]:
@@ -73,7 +76,8 @@ class FusionResult:
         from MedFusionLib.hidden import hidden_contrast
 
         assert self.reference is not None
-        return hidden_contrast(self.reference, self.aligned_others, self.volume, self.report)
+        hidden = hidden_contrast(self.reference, self.aligned_others, self.volume, self.report)
+        return replace(hidden, invented=self.refined.invented if self.refined else None)
 
 
 def fuse(
@@ -87,6 +91,8 @@ def fuse(
     initial: SimpleITK.Transform | list[SimpleITK.Transform | None] | None = None,
     plane: str = "axial",
     planes: str = "one",
+    grid: str = "reference",
+    refinement: str = "interpolation",
     window_reference: str | tuple[float, float] | None = None,
     window_other: WindowChoice | list[WindowChoice] = None,
     precision: str = "auto",
@@ -114,6 +120,9 @@ def fuse(
     ``rainforest`` map, keeps a colour volume's own colours, and fuses the rest in grey; ``grey`` or
     the name of a colour map overrides it. ``plane``: axial, coronal or sagittal; with
     ``planes`` = ``three``, along all three, whose mean is the result, in three times the time.
+    ``grid``: the reference's, or a finer one over it, ``isotropic`` (its smallest step along all
+    axes) or ``finest`` (that of all volumes), onto which it is brought by a ``refinement``:
+    ``interpolation`` (B-splines) or ``network`` (docs/FINER.md).
     Windows: see ``intensity.choose_window``. ``allow_nonfinite`` replaces NaN and infinity by the
     background; ``force`` goes on where the frames of reference or the patients differ or a
     registration failed.
@@ -139,7 +148,9 @@ def fuse(
     colour_maps = choose_colour_maps(others, for_each(colour, others, "colour"))
     along = planes_of(planes, plane)
     # Windows come from the volume as measured: resampling blurs extremes and adds empty space.
-    shown = Layer(reference, intensity.choose_window(reference, window_reference))
+    window = intensity.choose_window(reference, window_reference)
+    finer = refine(reference, others, window, grid, refinement, chosen.device, warnings, cancel)
+    shown = Layer(finer.reference, window)
     windows = [
         intensity.choose_window(brightest_channel(one), wanted)
         for one, wanted in zip(others, for_each(window_other, others, "window"), strict=True)
@@ -155,6 +166,7 @@ def fuse(
             strict=True,
         )
     ]
+    laid = [finer.laid(one, other) for one, other in zip(laid, others, strict=True)]
     warnings += _named_by_role(told_of_each)
     aligned_at = time.perf_counter()
 
@@ -185,6 +197,7 @@ def fuse(
         "precision": used_precision,
         "plane": plane,
         "planes": planes,
+        "grid": finer.report,
         "slices": sum(len(slice_stack(fused, reference.direction_matrix, one)) for one in along),
         "colour": next((one for one in colour_maps if one is not None), "grey"),
         "reference": _describe(reference, shown.window),
@@ -204,16 +217,17 @@ def fuse(
         },
     }
     volume = replace(
-        reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
+        finer.reference, voxels=fused, modality="unknown", metadata=_provenance(reference, report)
     )
     return FusionResult(
         volume,
         report,
         laid[0].other,
         laid[0].transform,
-        reference,
+        finer.reference,
         tuple(one.other for one in laid[1:]),
         tuple(one.transform for one in laid[1:]),
+        finer,
     )
 
 
@@ -315,8 +329,13 @@ def _training_warning(trained: tuple[str, ...], modality: str, method: str) -> l
 def _provenance(reference: Volume, report: Mapping[str, Any]) -> dict[str, str]:
     kept = ("frame_of_reference_uid", "study_uid", "study_date", *IDENTITY_FIELDS)
     inherited = {key: reference.metadata[key] for key in kept if key in reference.metadata}
-    return inherited | {
-        "medfusion_method": str(report["method"]),
-        "medfusion_version": str(report["version"]),
-        "medfusion_weights_sha256": str(report["weights_sha256"] or ""),
-    }
+    finer = {"medfusion_grid": report["grid"]["text"]} if report["grid"] else {}
+    return (
+        inherited
+        | finer
+        | {
+            "medfusion_method": str(report["method"]),
+            "medfusion_version": str(report["version"]),
+            "medfusion_weights_sha256": str(report["weights_sha256"] or ""),
+        }
+    )

@@ -12,7 +12,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from MedFusionLib.slices.intensity import Window
 from MedFusionLib.slices.painting import GREY_MAXIMUM, Layer, SlicePainter, layers_of
 from MedFusionLib.slices.stack import nearest_axes, slice_stack
 from MedFusionLib.volumes.volume import Volume
+
+if TYPE_CHECKING:
+    from MedFusionLib.refining.invented import Invented
 
 SIGMA_MM = 1.5
 """Of the Gaussian window, or one voxel where these are larger. Wider windows let the kept contrast
@@ -57,6 +60,8 @@ class Hidden:
     names: tuple[str, ...]
     """What the sources are called in the sentence: their modalities, or their roles."""
     head_voxels: int
+    invented: Invented | None = None
+    """On a finer grid: what of the reference was not measured."""
 
     @property
     def of_reference(self) -> Volume:
@@ -93,7 +98,8 @@ class Hidden:
 
     @property
     def sentence(self) -> str:
-        """The shares in words; the other volumes first, whose lesions are lost most often."""
+        """The shares in words, the other volumes first, whose lesions are lost most often; and on
+        a finer grid, what was invented."""
         if not self.head_voxels:
             return "All sources are empty: there is nothing to hide."
         (reference, *others), (name, *names) = map(_percent, self.shares), self.names
@@ -104,7 +110,8 @@ class Hidden:
         ]
         beside = [*zip(others[1:], names[1:], strict=True), (reference, name)]
         told += [f"{share} that of the {source}" for share, source in beside]
-        return ", ".join(told) + "."
+        invented = f" {self.invented.sentence}" if self.invented else ""
+        return ", ".join(told) + "." + invented
 
     def areas(self, plane: str) -> dict[str, list[float]]:
         """mm² of each slice of a plane in which more than 80 % of a source's contrast is hidden,
@@ -122,6 +129,7 @@ class Hidden:
             "sigma_mm": SIGMA_MM,
             "head_voxels": self.head_voxels,
             "hidden_share": dict(zip(self.roles, shares, strict=True)),
+            "invented": self.invented.figures if self.invented else None,
             "sentence": self.sentence,
         }
 

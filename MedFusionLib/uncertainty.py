@@ -52,6 +52,11 @@ def fuse_with_uncertainty(
 
     Raises ``InputError`` for a method that draws no noise, and whatever ``fuse`` raises.
     """
+    if options.get("grid", "reference") != "reference":
+        raise InputError(
+            "The uncertainty is computed on the reference's grid alone. Choose --grid reference, "
+            "or leave --uncertainty away."
+        )
     chosen = {"draws": DRAWS, **(method_options or {})}
     drawing = _drawing_method(method, device, chosen)
     spread = np.zeros(reference.grid_shape, np.float32)

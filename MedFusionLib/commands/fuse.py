@@ -55,6 +55,12 @@ def fuse_command(
     planes: str = typer.Option(
         "one", help="one, or three: fused along all three axes, whose mean has no streaks."
     ),
+    grid: str = typer.Option(
+        "reference", help="reference, isotropic (its smallest step), finest (that of all volumes)."
+    ),
+    refinement: str = typer.Option(
+        "interpolation", help="What fills a finer grid: interpolation (B-spline) or network (MR)."
+    ),
     colour: str = typer.Option("auto", help=COLOUR_HELP),
     window_a: str = typer.Option("auto", help=f"Window of the reference: {WINDOW_HELP}"),
     window_b: str = typer.Option("auto", help="Window of the other volume, likewise."),
@@ -81,6 +87,9 @@ def fuse_command(
     hidden: Path | None = typer.Option(
         None, help="Also write the map of what is hidden here: per cent of the local contrast."
     ),
+    invented: Path | None = typer.Option(
+        None, help="With a finer --grid: also write the map of what was not measured here."
+    ),
     report: Path | None = typer.Option(None, help="Write a report (.html or .json) here."),
     option: list[str] = typer.Option([], help="NAME=VALUE for the method; may be repeated."),
     dicom: bool = typer.Option(False, "--dicom", help="Write a derived DICOM series to OUTPUT."),
@@ -103,6 +112,7 @@ def fuse_command(
     # Everything that can be refused cheaply is refused before a large file is read.
     method_name = _known_method(method)
     options = _method_options(option)
+    _refuse_unknown_grid(grid, refinement, {"--invented": invented})
     form = _DicomForm(dicom or navigation, navigation, square_pixels)
     beside = Further(
         further or [],
@@ -116,10 +126,10 @@ def fuse_command(
         raise InputError("--uncertainty is offered along one plane only. Leave --planes away.")
     if beside.paths:
         _refuse_for_two_only({"--navigation": navigation, "--uncertainty": uncertainty})
-    _check_outputs(output, form.wanted, (aligned, uncertainty, hidden), report)
+    _check_outputs(output, form.wanted, (aligned, uncertainty, hidden, invented), report)
     _refuse_collisions(
         {"--output": output, "--aligned": aligned, "--uncertainty": uncertainty}
-        | {"--hidden": hidden, "--report": report},
+        | {"--hidden": hidden, "--invented": invented, "--report": report},
         (reference, other, *beside.paths, transform, initial, *beside.transform_files()),
         options,
     )
@@ -151,6 +161,8 @@ def fuse_command(
             "colour": colours,
             "initial": [start, *[None] * len(beside.paths)],
             "plane": plane,
+            "grid": grid,
+            "refinement": refinement,
             "planes": planes,
             "window_reference": _window(window_a),
             "window_other": [_window(window_b), *beside.window_choices()],
@@ -173,6 +185,8 @@ def fuse_command(
         told = _write_outputs(outputs, result, volumes, output, form, aligned, report)
         if hidden is not None:
             write_volume(result.hidden.worse, outputs.file(hidden))
+        if invented is not None and result.refined and result.refined.invented:
+            write_volume(result.refined.invented.volume, outputs.file(invented))
         if uncertainty is not None and spread is not None:
             write_volume(spread, outputs.file(uncertainty))
     if as_json:
@@ -200,6 +214,15 @@ class _DicomForm:
             raise InputError(
                 "--square-pixels is for DICOM. Give --dicom or --navigation with it, or leave it."
             )
+
+
+def _refuse_unknown_grid(grid: str, refinement: str, for_finer: dict[str, Path | None]) -> None:
+    from MedFusionLib.refining.refine import refuse_unknown
+
+    refuse_unknown(grid, refinement)
+    for name, given in for_finer.items():
+        if given and grid == "reference":
+            raise InputError(f"{name} is for a finer grid. Choose --grid isotropic or finest.")
 
 
 def _refuse_for_two_only(options: dict[str, Any]) -> None:
@@ -349,7 +372,7 @@ def _write_outputs(
     if aligned is not None:
         write_volume(result.aligned_other, outputs.file(aligned))
     if report is not None:
-        _write_report(result, sources[0], outputs.file(report))
+        _write_report(result, outputs.file(report))
     return told
 
 
@@ -373,15 +396,20 @@ def _write_dicom(
     return []
 
 
-def _write_report(result: FusionResult, reference: Volume, path: Path) -> None:
+def _write_report(result: FusionResult, path: Path) -> None:
     from MedFusionLib.evaluation.reports.fusion_report import score_fusion, write_report
-    from MedFusionLib.evaluation.reports.hidden_pictures import hidden_pictures
+    from MedFusionLib.evaluation.reports.hidden_pictures import hidden_pictures, invented_pictures
     from MedFusionLib.registration.pictures import quality_pictures
 
+    reference = result.reference
+    assert reference is not None
     if not result.aligned_further:
         # The field's scores are defined for two sources.
         result.report["metrics"] = score_fusion(
             reference, result.aligned_other, result.volume, result.report
         )
     pictures = quality_pictures(reference, result.aligned_other)
-    write_report(result.report, path, pictures, hidden_pictures(result.volume, result.hidden))
+    hidden = hidden_pictures(result.volume, result.hidden)
+    if result.hidden.invented is not None:
+        hidden |= invented_pictures(result.volume, result.hidden.invented)
+    write_report(result.report, path, pictures, hidden)

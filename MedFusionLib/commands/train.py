@@ -12,6 +12,7 @@ from MedFusionLib.training.settings import (
     CoCoNetSettings,
     DFVOSettings,
     EMMASettings,
+    FinerSettings,
     FusionSettings,
     HiNetSettings,
     LiveSettings,
@@ -92,6 +93,14 @@ app.command("adafuse")(
         "MedFusionLib.training.asfe_run",
         "train_adafuse",
         "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)
+app.command("finer")(
+    training_command(
+        FinerSettings,
+        "MedFusionLib.training.finer_run",
+        "train_finer",
+        "The network of --refinement network: train it to find slices left out of thin volumes.",
     )
 )
 app.command("dfvo")(

@@ -28,7 +28,7 @@ class CommonSettings:
     seed: int = setting(0, "Seed of weights, order, augmentation and noise.")
     epochs: int = setting(40, "The dev score is taken after each epoch.", least=1)
     steps: int = setting(100, "Optimiser steps per epoch.", least=1)
-    batch_size: int = setting(4, "Pairs per step.", least=1)
+    batch_size: int = setting(4, "Samples per step.", least=1)
     crop: int = setting(128, "Side of the training squares, a multiple of the stride.", least=1)
     learning_rate: float = setting(1e-3, "The highest learning rate of the run.")
     averaging: float = setting(0.995, "Decay per step of the weights' moving average.")
@@ -163,6 +163,25 @@ class EMMASettings(PresetSettings):
         "equivariant, paper (the same, and the corners count that turns leave black), or legible.",
     )
     legibility: float = setting(0.05, "With --loss legible: " + LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FinerSettings(CommonSettings):
+    """Additionally for the network that refines slices: the volumes that are thinned, its size."""
+
+    data: str = setting(MISSING, "Folder with the volumes.")
+    volumes: tuple[str, ...] = setting((), "Thin volume to train on; may be repeated.", "--volume")
+    dev_volumes: tuple[str, ...] = setting(
+        (), "Thin volume that chooses the epoch; may be repeated.", "--dev-volume"
+    )
+    dev_slabs: int = setting(64, "Slabs of them that are looked at.", least=1)
+    batch_size: int = setting(8, "Slabs per step.", least=1)
+    crop: int = setting(64, "Side of the training squares, in pixels.", least=8)
+    learning_rate: float = setting(2e-3, "The highest learning rate of the run.")
+    rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    width: int = setting(24, "Channels of the network.", least=1)
+    blocks: int = setting(4, "Residual blocks of the network.", least=0)
+    start_from: str = setting("", "Weight file of an earlier run to begin with.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -159,6 +159,7 @@ def derivation_description(report: Mapping[str, Any]) -> str:
         f"{report.get('version')}, method {report['method']}",
         f"Weights SHA-256 {weights}" if weights else "Method without trained weights",
         f"Alignment: {', '.join(kinds)}",
+        *_finer_grid(report.get("grid")),
         "Values are display intensities, neither Hounsfield units nor uptake",
         RESEARCH_ONLY,
     ]
@@ -174,6 +175,11 @@ def _how(report: Mapping[str, Any]) -> str:
 
 def _plane(report: Mapping[str, Any]) -> str:
     return "all three planes" if report.get("planes") == "three" else report.get("plane", "axial")
+
+
+def _finer_grid(grid: Mapping[str, Any] | None) -> list[str]:
+    """That the images lie on a finer grid than was measured, if they do."""
+    return [f"Grid: {grid['text']}. {grid['sentence'].rstrip('.')}"] if grid else []
 
 
 def _set_plane(dataset: Dataset, volume: Volume) -> None:

@@ -109,6 +109,37 @@ def test_fuse_writes_the_volume_and_prints_the_report_in_a_real_process(folder):
     assert ran.stderr == ""
 
 
+def test_fuse_writes_a_finer_grid_and_the_map_of_what_was_not_measured(folder):
+    command = [*MEDFUSION, "fuse", "mr.nrrd", "ct.nrrd", "-o", "out/fused.nrrd", "--grid"]
+    command += ["isotropic", "--method", "average", "--invented", "out/invented.nrrd", "--json"]
+    ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)
+    assert ran.returncode == 0, ran.stderr
+    assert json.loads(ran.stdout)["grid"]["spacing"] == [1.0, 1.0, 1.0]
+    assert "were not measured but interpolated" in ran.stderr
+    fused, invented = (read_volume(folder / "out" / f"{n}.nrrd") for n in ("fused", "invented"))
+    assert fused.grid_shape == invented.grid_shape == (34, 40, 36)
+    assert invented.voxels[:4, 0, 0].tolist() == [0, 67, 67, 0]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--grid", "fine"], "There is no grid 'fine'"),
+        (["--grid", "finest", "--refinement", "ai"], "There is no refinement 'ai'"),
+        (["--refinement", "network"], "choose --grid isotropic or finest"),
+        (["--invented", "out/map.nrrd"], "--invented is for a finer grid"),
+        (["--grid", "finest", "--method", "ddfm", "--uncertainty", "out/u.nrrd"], "grid alone"),
+        (["--grid", "finest", "--invented", "ct.nrrd"], "ct.nrrd"),
+    ],
+)
+def test_grids_that_cannot_be_are_refused(folder, monkeypatch, capsys, options, sentence):
+    monkeypatch.chdir(folder)
+    command = ("fuse", "mr.nrrd", "ct.nrrd", "-o", "out/fused.nrrd", *options)
+    code, _, error = medfusion(monkeypatch, capsys, *command)
+    assert code == 2 and sentence in error
+    assert not list((folder / "out").iterdir())
+
+
 def write(folder, name, voxels, **keywords):
     image = SimpleITK.GetImageFromArray(voxels, **keywords)
     SimpleITK.WriteImage(image, str(folder / name))

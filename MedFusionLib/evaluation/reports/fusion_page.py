@@ -99,6 +99,7 @@ def _method(report: Mapping[str, Any]) -> str:
         "precision": report["precision"],
         "plane": f"{report['plane']}, {report['slices']} slices",
         "planes": report.get("planes", "one"),
+        "grid": (report.get("grid") or {}).get("text", "the reference's"),
         "colour": report.get("colour", "grey"),
         "MedFusion": report["version"],
     }
@@ -210,7 +211,17 @@ def _hidden(figures: Mapping[str, Any] | None, pictures: Mapping[str, str]) -> s
         "<p>Orange: places where the fused volume shows less than a fifth of the local contrast of "
         "the other volume, or inverts it; blue: of the reference; violet: of both. Look there at "
         "the sources themselves. Each plane is cut where the most is hidden. Before it the same "
-        "slice as it was fused.</p>" + _figures(pictures)
+        f"slice as it was fused.</p>{_invented(figures.get('invented'))}" + _figures(pictures)
+    )
+
+
+def _invented(figures: Mapping[str, Any] | None) -> str:
+    """What the pictures named invented show; nothing where all was measured."""
+    if not figures:
+        return ""
+    return (
+        "<p>Invented: green lies between measured slices, the stronger the farther from them; red "
+        f"is what the network drew there. {escape(figures['sentence'])}</p>"
     )
 
 

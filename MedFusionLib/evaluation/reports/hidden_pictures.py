@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from MedFusionLib.hidden import HIDDEN_PERCENT, Hidden
+from MedFusionLib.refining.invented import DRAWN, DRAWN_PERCENT, Invented
 from MedFusionLib.registration.pictures import isotropic
 from MedFusionLib.slices.colour import luminance
 from MedFusionLib.slices.painting import GREY_MAXIMUM
@@ -17,6 +18,9 @@ OTHER_COLOUR, REFERENCE_COLOUR = (255, 140, 0), (0, 110, 255)
 BOTH_COLOUR = (200, 0, 200)
 STRENGTH = 0.6
 """Of a mark over the slice beneath it."""
+BETWEEN_COLOUR, DRAWN_COLOUR = (0, 170, 90), (220, 0, 60)
+BETWEEN_STRENGTH = 0.4
+"""Of the mark midway between measured slices."""
 
 
 def hidden_pictures(fused: Volume, hidden: Hidden) -> dict[str, np.ndarray]:
@@ -45,6 +49,29 @@ def hidden_pictures(fused: Volume, hidden: Hidden) -> dict[str, np.ndarray]:
         place = int((marks[0] | marks[1]).sum(axis=(1, 2)).argmax())
         pictures[f"{plane}-fused"] = _colour(slices[place])
         pictures[f"{plane}-hidden"] = _marked(slices[place], marks[0][place], marks[1][place])
+    return pictures
+
+
+def invented_pictures(fused: Volume, invented: Invented) -> dict[str, np.ndarray]:
+    """For each plane the fused slice on which the network drew the most, or the middle one.
+
+    Named like ``coronal-invented``, uint8 (H, W, 3), pixels square. Green grows with the distance
+    from the measured slices; red marks where the network drew more than 2 % of the window.
+    """
+    in_head = replace(invented.volume, voxels=invented.volume.voxels * invented.head)
+    shown, marks = isotropic(_eight_bits(fused)), isotropic(in_head)
+    pictures: dict[str, np.ndarray] = {}
+    for plane in PLANES:
+        slices, percent = (
+            slice_stack(volume.voxels, volume.direction_matrix, plane) for volume in (shown, marks)
+        )
+        drawn = percent > DRAWN + DRAWN_PERCENT
+        place = int(drawn.sum(axis=(1, 2)).argmax()) if drawn.any() else len(slices) // 2
+        light = luminance(slices[place]) if slices.ndim == 4 else slices[place]
+        share = BETWEEN_STRENGTH / DRAWN * np.minimum(percent[place], DRAWN)[..., np.newaxis]
+        picture = _colour(light) * (1 - share) + share * np.array(BETWEEN_COLOUR)
+        picture[drawn[place]] += STRENGTH * (DRAWN_COLOUR - picture[drawn[place]])
+        pictures[f"{plane}-invented"] = np.rint(picture).astype(np.uint8)
     return pictures
 
 
