@@ -10,6 +10,7 @@ from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
     CoCoNetSettings,
+    DC2Settings,
     DFVOSettings,
     EMMASettings,
     FusionSettings,
@@ -115,5 +116,13 @@ app.command("wavelet")(
         "MedFusionLib.training.wavelet_run",
         "train_wavelet",
         "The wavelet autoencoder: both stages in one run, to rebuild images and then to fuse them.",
+    )
+)
+app.command("dc2")(
+    training_command(
+        DC2Settings,
+        "MedFusionLib.training.dc2_run",
+        "train_dc2",
+        "DC2Fusion: train on pairs of whole volumes.",
     )
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +22,21 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import write_text
-from MedFusionLib.training.data import PairDataset, read_pairs, training_loader, validation_loader
+from MedFusionLib.training.data import (
+    PairDataset,
+    SlicePair,
+    read_pairs,
+    training_loader,
+    validation_loader,
+)
 from MedFusionLib.training.settings import Hardware, RunSettings
 
 WEIGHTS_NAME = "weights.safetensors"
+
+
+def read_slice_pairs(settings: RunSettings, split: str) -> list[SlicePair]:
+    """The pairs of a run on slices."""
+    return read_pairs(Path(settings.data), split, settings.sets)
 
 
 @dataclass(frozen=True)
@@ -67,17 +78,17 @@ def fit(
     resume: bool,
     goal: Goal,
     dataset: type[PairDataset] = PairDataset,
+    read: Callable[[RunSettings, str], list[SlicePair]] = read_slice_pairs,
 ) -> dict[str, Tensor]:
     """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs.
 
-    ``dataset`` makes what the module's steps get from the pairs.
+    ``read`` reads the pairs of a split; ``dataset`` makes of them what the module's steps get.
 
     The folder is made and ``settings.json`` written once the data are read. The weights are the
     moving average, which also validation and checkpoints use.
     """
-    data = Path(settings.data)
-    dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
-    pairs = read_pairs(data, "train", settings.sets)
+    dev = read(settings, "dev")[:: settings.every_nth_dev_pair]
+    pairs = read(settings, "train")
     folder.mkdir(parents=True, exist_ok=True)
     write_text(folder / "settings.json", json.dumps(asdict(settings), indent=2))
     best = ModelCheckpoint(folder / "checkpoints", "best", monitor=goal.score, mode=goal.best)
