@@ -14,7 +14,7 @@ import numpy as np
 
 from MedFusionLib.computing.device import choose_device, computed_precision
 from MedFusionLib.computing.stack_fusion import StackFuser
-from MedFusionLib.errors import GeometryError
+from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.methods import method_card
 from MedFusionLib.registration import overlap as alignments
 from MedFusionLib.slices import intensity
@@ -54,6 +54,11 @@ class SlicePreview:
         method: FusionMethod,
         options: dict[str, Any],
     ) -> None:
+        if method_card(method.name).sees_volumes:
+            raise InputError(
+                f"The method '{method.name}' fuses whole volumes and has no single slice to show. "
+                "Preview another method, or fuse the volume."
+            )
         allow_nonfinite = bool(options.get("allow_nonfinite"))
         refuse_two_patients(reference, other, bool(options.get("force")))
         self.reference = checked_input(reference, "reference", allow_nonfinite, [])

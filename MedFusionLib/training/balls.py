@@ -74,7 +74,7 @@ def _squared_distance(
     place: int, size: torch.Size, flatness: float, device: torch.device
 ) -> Tensor:
     """Of every voxel to a place given by its index; along the first axis ``flatness`` times."""
-    depth, height, width = size
+    _, height, width = size
     centre = (place // (height * width), place // width % height, place % width)
     axes = [
         (torch.arange(length, device=device) - middle) * scale

@@ -52,7 +52,11 @@ def volume_terms(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, T
     The first is minus the squared local correlation in cubes of 3 voxels, then 1 - SSIM in Gaussian
     windows of 11, and the mean distance.
     """
-    kinds = {"correlation": _correlation, "similarity": dissimilarity, "distance": F.l1_loss}
+    kinds: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "correlation": _correlation,
+        "similarity": dissimilarity,
+        "distance": F.l1_loss,
+    }
     return {
         name: REFERENCE * distance(fused, reference) + OTHER * distance(fused, other)
         for name, distance in kinds.items()

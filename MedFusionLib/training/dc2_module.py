@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from MedFusionLib.methods.dc2.network import DC2Fusion
+from MedFusionLib.training.balls import BallMaker
 from MedFusionLib.training.legible_module import Batch, FuserLoss
 from MedFusionLib.training.logged import log_dev_score, logged_total
 from MedFusionLib.training.rates import ScheduledTraining
@@ -48,14 +49,14 @@ class DC2Training(ScheduledTraining):
         self.augmentation = augmentation
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        fuser, *slices = self._in_slices(*self.augmentation(*batch))
-        return logged_total(self, self.loss(fuser, *slices))
+        fuser, reference, other = self._in_slices(*self.augmentation(*batch))
+        return logged_total(self, self.loss(fuser, reference, other))
 
     def validation_step(self, batch: Batch, batch_index: int) -> None:
         """Judge the middle of the volume, as it is: as large as what the network can take."""
         middle = (_middle(volume, self.network.architecture.stride) for volume in batch)
-        fuser, *slices = self._in_slices(*middle)
-        log_dev_score(self, fuser, *slices, batch_index)
+        fuser, reference, other = self._in_slices(*middle)
+        log_dev_score(self, fuser, reference, other, batch_index, maker=BallMaker())
 
     def _in_slices(self, reference: Tensor, other: Tensor) -> tuple[SliceFuser, Tensor, Tensor]:
         """One pair of volumes (1, 1, D, H, W) as slices (D, 1, H, W), and what fuses these."""

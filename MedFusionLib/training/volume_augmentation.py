@@ -58,7 +58,7 @@ class VolumeAugmentation:
 
     def _turn(self) -> Tensor:
         generators = torch.zeros(3, 3)
-        for axis, (one, two) in enumerate(((1, 2), (0, 2), (0, 1))):
+        for one, two in ((1, 2), (0, 2), (0, 1)):
             if torch.rand(()) < self.turned_share:
                 angle = (torch.rand(()) * 2 - 1) * self.angle
                 generators[one, two], generators[two, one] = -angle, angle

@@ -19,7 +19,7 @@ Streams = tuple[Tensor, Tensor]
 
 
 class Stage(nn.Module):
-    """Blocks of one width, each applied to one stream and then, with what came out, to the other."""
+    """Blocks of one width: each changes one stream and then, by what came out, the other."""
 
     def __init__(self, blocks: list[CrossBlock]) -> None:
         super().__init__()
@@ -54,9 +54,7 @@ class DC2Fusion(nn.Module):
             _resized(nn.ConvTranspose3d(2 * width, width, 2, stride=2), width)
             for width in reversed(widths[:-1])
         )
-        self.skips = nn.ModuleList(
-            nn.Linear(2 * width, width) for width in reversed(widths[:-1])
-        )
+        self.skips = nn.ModuleList(nn.Linear(2 * width, width) for width in reversed(widths[:-1]))
         self.decoder_norm = nn.LayerNorm(2 * widths[0])
         self.output = output_layer(architecture.output, widths[0], patch)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -85,7 +86,7 @@ def split_volumes(volumes: Tensor) -> tuple[list[Tensor], Tensor]:
     As in `weighted_bands.split`, and in three dimensions.
     """
     levels = [volumes, *(smoothed(volumes, sigma) for sigma in SIGMAS)]
-    return [fine - smooth for fine, smooth in zip(levels, levels[1:], strict=False)], levels[-1]
+    return [fine - smooth for fine, smooth in pairwise(levels)], levels[-1]
 
 
 def smoothed(volumes: Tensor, sigma: float) -> Tensor:
