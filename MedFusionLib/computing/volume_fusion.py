@@ -72,19 +72,29 @@ class Span:
         return slice(self.start, self.stop)
 
 
-def spans_of(length: int, window: int) -> list[Span]:
-    """The fewest windows of at most ``window`` voxels that cover an axis with that overlap."""
-    side = min(length, window)
-    count = math.ceil((length - side) / (side * (1 - OVERLAP))) + 1
-    starts = [round(place) for place in np.linspace(0, length - side, count)]
+def spans_of(length: int, window: int, stride: int) -> list[Span]:
+    """The fewest windows of at most ``window`` voxels that cover an axis with that overlap.
+
+    All begin at multiples of ``stride``, as a network's tokens do: they then see one grid of
+    tokens, whatever the window. The last one ends where the axis does.
+    """
+    side = min(-(-length // stride) * stride, window)
+    count = math.ceil(max(length - side, 0) / (side * (1 - OVERLAP))) + 1
+    last = math.ceil((length - side) / stride)
+    starts = [round(place) * stride for place in np.linspace(0, last, count)]
     offsets = np.arange(side) - (side - 1) / 2
     weights = np.exp(-0.5 * (offsets / (SIGMA_SHARE * side)) ** 2)
+    cuts = [weights[: length - start] for start in starts]
     total = np.zeros(length)
-    for start in starts:
-        total[start : start + side] += weights
+    for start, cut in zip(starts, cuts, strict=True):
+        total[start : start + len(cut)] += cut
     return [
-        Span(start, start + side, (weights / total[start : start + side]).astype(np.float32))
-        for start in starts
+        Span(
+            start,
+            start + len(cut),
+            (cut / total[start : start + len(cut)]).astype(np.float32),
+        )
+        for start, cut in zip(starts, cuts, strict=True)
     ]
 
 
@@ -131,7 +141,7 @@ class WindowFuser(StackFuser):
         super().__init__(method, painter, output, device, precision, rebuild)
         assert isinstance(method, VolumeFusionMethod)
         lengths = zip(output.shape[:3], method.window, strict=True)
-        self.windows = list(product(*(spans_of(*length) for length in lengths)))
+        self.windows = list(product(*(spans_of(*pair, method.stride) for pair in lengths)))
         self._layer: Span | None = None
         self._sources: list[np.ndarray] = []
         self._sums: list[np.ndarray] = []

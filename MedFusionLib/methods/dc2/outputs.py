@@ -15,6 +15,9 @@ SIGMAS = (1.0, 2.0, 4.0, 8.0, 16.0)
 """Voxels; what is finer than the first is the first band, and so on."""
 FINE = 2
 """Bands whose gains differ from voxel to voxel; those of the others are interpolated."""
+SMOOTHNESS = (1.0, 2.0, 2.0, 4.0)
+"""Tokens over which the gains of the other bands and, last, of what is smoother are smoothed: a
+gain that varies as fast as its band makes structure of its own, above all the tokens' grid."""
 _GAINS = 2 * len(SIGMAS)
 _HIGHEST_GAIN = 1.5
 
@@ -46,6 +49,8 @@ class VolumeBands(WeightedBands):
     """
 
     channels = _GAINS + 3
+    groups = (*[2] * (len(SIGMAS) - FINE), 3)
+    """Coarse maps that are smoothed alike."""
     start = (*[math.log(2)] * _GAINS, 2.0, -1.0, -2.0)
 
     def __init__(self, width: int, patch: int) -> None:
@@ -64,10 +69,11 @@ class VolumeBands(WeightedBands):
     def maps(self, features: Tensor, reference: Tensor, other: Tensor) -> Tensor:
         """Unbounded maps (N, channels, D, H, W) from features (N, 2 width, D/patch, …)."""
         fine = self.fine(torch.cat([self.enlarging(features), reference, other], dim=1))
-        coarse = self.coarse(features)
-        darkening = smoothed(coarse[:, -1:], 16 / self.patch)
-        coarse = torch.cat([coarse[:, :-1], darkening], dim=1)
-        enlarged = F.interpolate(coarse, scale_factor=self.patch, mode="trilinear")
+        coarse = self.coarse(features).split(self.groups, dim=1)
+        smooth = [smoothed(maps, sigma) for maps, sigma in zip(coarse, SMOOTHNESS, strict=True)]
+        enlarged = F.interpolate(
+            torch.cat(smooth, dim=1), scale_factor=self.patch, mode="trilinear"
+        )
         return torch.cat([fine, enlarged], dim=1)
 
     def uncut(self, features: Tensor, reference: Tensor, other: Tensor) -> Tensor:
