@@ -13,6 +13,9 @@ from MedFusionLib.training.lesions import OPEN_GROUND, LesionMaker, Lesions
 LEAST_SHOWN = 0.3
 """A slice counts where a ball's profile reaches so far within it."""
 
+LEAST_INSERTED = 0.5
+"""And where so much of its contrast fits between black and white."""
+
 
 @dataclass(frozen=True)
 class BallMaker(LesionMaker):
@@ -36,14 +39,15 @@ class BallMaker(LesionMaker):
         )
         added = profiles * amplitudes[:, None, None]
         into_other = in_other[:, None, None]
-        counted = (profiles.amax(dim=(2, 3)) > LEAST_SHOWN) * open_ground
-        return Lesions(
+        changed = (
             (reference + (added * ~into_other).sum(1, keepdim=True)).clamp(0, 1),
             (other + (added * into_other).sum(1, keepdim=True)).clamp(0, 1),
-            profiles,
-            in_other.expand(len(profiles), -1),
-            counted,
         )
+        inserted = torch.where(into_other, changed[1] - other, changed[0] - reference)
+        # What white or black cut away cannot be shown, and its share would be divided by nothing.
+        whole = (profiles * inserted).sum((2, 3)) / (profiles * added).sum((2, 3))
+        counted = (profiles.amax(dim=(2, 3)) > LEAST_SHOWN) * (whole > LEAST_INSERTED) * open_ground
+        return Lesions(*changed, profiles, in_other.expand(len(profiles), -1), counted)
 
     def _inside(self, sources: Tensor) -> Tensor:
         inside = torch.zeros_like(sources[:, 0], dtype=torch.bool)

@@ -119,6 +119,21 @@ def test_balls_are_round_in_each_slice_and_thinner_towards_their_ends() -> None:
     assert torch.allclose(shown[lesions.counted[:, 0] > 0], torch.tensor(1.0))
 
 
+def test_a_ball_that_white_cuts_away_does_not_count() -> None:
+    """Voxels of 0 and 1 in turn: their mean leaves room, no voxel takes a brighter ball."""
+    torch.manual_seed(0)
+    board = (torch.arange(96)[:, None] + torch.arange(96)) % 2
+    reference = other = board.float().expand(16, 1, 96, 96)
+    lesions = BallMaker(count=6)(reference, other)
+    whole = (lesions.profiles.square()).sum((2, 3)).clamp(min=1e-6)
+    there = torch.where(
+        lesions.in_other[..., None, None], lesions.other - other, lesions.reference - reference
+    )
+    shares = (lesions.profiles * there).sum((2, 3)).abs() / whole
+    assert (shares[lesions.counted > 0] > 0.4 * 0.1).all()
+    assert lesions.counted.sum() < (lesions.profiles.amax((2, 3)) > 0.3).sum()
+
+
 def write_pairs(folder: Path) -> DC2Settings:
     folder.mkdir()
     rng = np.random.default_rng(0)
