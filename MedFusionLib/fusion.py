@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from MedFusionLib.computing.device import choose_device, computed_precision
 from MedFusionLib.computing.plane_fusion import PlaneSettings, fuse_planes, planes_of
+from MedFusionLib.computing.volume_fusion import fuse_in_windows
 from MedFusionLib.errors import InputError
 from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, Progress, lay
 from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
@@ -147,6 +148,10 @@ def fuse(
     )
     colour_maps = choose_colour_maps(others, for_each(colour, others, "colour"))
     along = planes_of(planes, plane)
+    if card.sees_volumes and len(along) > 1:
+        raise InputError(
+            f"The method '{name}' sees all three planes at once. Leave the planes at one."
+        )
     # Windows come from the volume as measured: resampling blurs extremes and adds empty space.
     window = intensity.choose_window(reference, window_reference)
     finer = refine(reference, others, window, grid, refinement, chosen.device, warnings, cancel)
@@ -180,10 +185,11 @@ def fuse(
     rebuild = rebuild_of(method, method_options)
     if len(others) > 1:
         method, rebuild = for_several(method), _for_several_again(rebuild)
+    fuse_stack = fuse_in_windows if card.sees_volumes else fuse_planes
     held = [method]
     del method  # the fuser alone holds it, and can free a GPU of it
     settings = PlaneSettings(chosen.device, used_precision, rebuild, batch_size, progress, cancel)
-    fused, told = fuse_planes(along, held, shown, layers, settings)
+    fused, told = fuse_stack(along, held, shown, layers, settings)
     warnings += told
     for one in others:
         warnings += _training_warning(card.modalities, one.modality, name)

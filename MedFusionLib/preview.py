@@ -15,7 +15,7 @@ import numpy as np
 
 from MedFusionLib.computing.device import choose_device, computed_precision
 from MedFusionLib.computing.stack_fusion import StackFuser
-from MedFusionLib.errors import GeometryError
+from MedFusionLib.errors import GeometryError, InputError
 from MedFusionLib.fusion import checked_volumes, for_each
 from MedFusionLib.methods import method_card
 from MedFusionLib.methods.several import for_several
@@ -56,6 +56,11 @@ class SlicePreview:
         method: FusionMethod,
         options: dict[str, Any],
     ) -> None:
+        if method_card(method.name).sees_volumes:
+            raise InputError(
+                f"The method '{method.name}' fuses whole volumes and has no single slice to show. "
+                "Preview another method, or fuse the volume."
+            )
         force = bool(options.get("force"))
         self.reference, laid = checked_volumes(
             [reference, *others], bool(options.get("allow_nonfinite")), force, []

@@ -10,7 +10,7 @@ import typer
 
 from MedFusionLib.commands.common import Progress, progress_bar, say
 from MedFusionLib.errors import InputError
-from MedFusionLib.methods import method_card, method_names
+from MedFusionLib.methods import method_card, slice_method_names
 from MedFusionLib.outputs import refuse_unwritable_file, write_text
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def benchmark_command(
         for precision in _listed(precisions):
             choose_precision(precision, choose_device(device).device)
     shape = parse_shape(volume) if volume else None
-    names = list(method_names()) if methods == "all" else _listed(methods)
+    names = list(slice_method_names()) if methods == "all" else _listed(methods)
     settings = all_settings(
         [method_card(name).name for name in names],
         [parse_size(size) for size in _listed(sizes)],

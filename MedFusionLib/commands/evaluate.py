@@ -9,7 +9,7 @@ import typer
 
 from MedFusionLib.commands.common import GEOMETRY_HELP, print_json, progress_bar, say
 from MedFusionLib.errors import InputError
-from MedFusionLib.methods import method_card, method_names
+from MedFusionLib.methods import method_card, slice_method_names
 from MedFusionLib.outputs import refuse_collisions
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _wants_volumes(pairs: Path | None, reference: Path | None, other: Path | Non
 
 def _method_names(wanted: str) -> list[str]:
     if wanted == "all":
-        return list(method_names())
+        return list(slice_method_names())
     asked = [method_card(name.strip()).name for name in wanted.split(",") if name.strip()]
     # The trivial baselines stand in every table, so that no method is judged without them.
     return list(dict.fromkeys([*BASELINES, *asked]))

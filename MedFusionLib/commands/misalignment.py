@@ -10,7 +10,7 @@ import typer
 
 from MedFusionLib.commands.common import progress_bar, say
 from MedFusionLib.errors import InputError
-from MedFusionLib.methods import method_card, method_names
+from MedFusionLib.methods import method_card, slice_method_names
 from MedFusionLib.outputs import refuse_collisions, refuse_unwritable_file, write_text
 
 PRINTED = ("Qabf", "SSIM", "invented_edges", "hue_error")
@@ -40,7 +40,7 @@ def misalignment_command(
     if json_file is not None:
         refuse_unwritable_file(json_file)
         refuse_collisions({"--json": json_file}, [pairs])
-    names = list(method_names()) if methods == "all" else _listed(methods)
+    names = list(slice_method_names()) if methods == "all" else _listed(methods)
     chosen = spread_pairs(of_sets(read_pairs(pairs, split), sets), per_set)
     # The aligned pair comes first whatever was asked: all else is compared with it.
     lengths = sorted({0.0, *map(_millimetres, _listed(errors))})

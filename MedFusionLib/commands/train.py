@@ -10,6 +10,7 @@ from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
     CoCoNetSettings,
+    DC2Settings,
     DFVOSettings,
     EMMASettings,
     FinerSettings,
@@ -133,5 +134,13 @@ app.command("hinet")(
         "MedFusionLib.training.hinet_run",
         "train_hinet",
         "Hi-Net: T2 from T1 and PD, on sequences modelled from one head's maps of tissue.",
+    )
+)
+app.command("dc2")(
+    training_command(
+        DC2Settings,
+        "MedFusionLib.training.dc2_run",
+        "train_dc2",
+        "DC2Fusion: train on pairs of whole volumes.",
     )
 )

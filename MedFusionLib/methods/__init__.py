@@ -40,6 +40,8 @@ class MethodCard:
     float32 result (``asfe``: 0.002), the preferred one first."""
     first_list: bool = False
     """Whether a short list of methods shows it; a panel keeps the others under "More methods"."""
+    sees_volumes: bool = False
+    """Whether it fuses whole volumes in three dimensions (`VolumeFusionMethod`)."""
 
 
 _CARDS = (
@@ -204,6 +206,17 @@ _CARDS = (
         paper="arXiv 2310.11910, 2023",
         module="MedFusionLib.methods.wavelet",
     ),
+    MethodCard(
+        name="dc2",
+        kind="learned",
+        summary="DC2Fusion: sees volumes in 3D; trained on three heads only, leaves bone rather grey.",
+        modalities=ALL_MODALITIES,
+        parameters=449_355,
+        licence="Apache-2.0",
+        paper="Liu et al., ICONIP 2023, arXiv 2310.06291",
+        module="MedFusionLib.methods.dc2",
+        sees_volumes=True,
+    ),
 )
 
 DEFAULT_METHOD = "asfe"
@@ -219,6 +232,11 @@ METHODS: dict[str, MethodCard] = {card.name: card for card in _CARDS}
 def method_names() -> tuple[str, ...]:
     """Names that ``fuse(method=…)`` and ``--method`` accept."""
     return tuple(METHODS)
+
+
+def slice_method_names() -> tuple[str, ...]:
+    """Methods that fuse slice by slice, and can be judged on single slices."""
+    return tuple(name for name, card in METHODS.items() if not card.sees_volumes)
 
 
 def method_card(name: str) -> MethodCard:

@@ -18,10 +18,11 @@ class TrainedMethod:
     """
 
     name: str
+    memory_format = torch.channels_last
+    """Neighbouring channels in memory: norms, convolutions and attention read them together."""
 
     def __init__(self, network: Any, weights_sha256: str, device: torch.device) -> None:
-        # Neighbouring channels in memory: norms, convolutions and attention read them together.
-        network.to(device, memory_format=torch.channels_last)
+        network.to(device, memory_format=self.memory_format)
         self._network = network.eval().requires_grad_(False)
         self.stride: int = network.architecture.stride
         self.weights_sha256 = weights_sha256

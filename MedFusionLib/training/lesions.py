@@ -102,11 +102,13 @@ class LesionMaker:
         return size, amplitude * sign, share[2] < 0.5
 
 
-def fixed_lesions(reference: Tensor, other: Tensor, seed: int) -> Lesions:
+def fixed_lesions(
+    reference: Tensor, other: Tensor, seed: int, maker: LesionMaker | None = None
+) -> Lesions:
     """Lesions that depend on the seed alone; PyTorch's random state is left as it was."""
     with torch.random.fork_rng(devices=[] if reference.device.type == "cpu" else None):
         torch.manual_seed(seed)
-        return LesionMaker()(reference, other)
+        return (maker or LesionMaker())(reference, other)
 
 
 def transfers(lesions: Lesions, change: Tensor, reference: Tensor, other: Tensor) -> Tensor:

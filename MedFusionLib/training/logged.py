@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from MedFusionLib.training.legibility import Fuser
-from MedFusionLib.training.lesions import Lesions, fixed_lesions, transfers
+from MedFusionLib.training.lesions import LesionMaker, Lesions, fixed_lesions, transfers
 from MedFusionLib.training.validation_score import fidelity
 
 LEGIBILITY_IN_SCORE = 4.0
@@ -31,14 +31,16 @@ def log_dev_score(
     other: Tensor,
     batch_index: int,
     handicap: float = 0.0,
+    maker: LesionMaker | None = None,
 ) -> None:
     """Log how much of both sources ``dev`` slices keep, and how much of inserted lesions they show.
 
-    The lesions of a batch are the same in every epoch. ``dev/score`` chooses the checkpoint; it
-    is lowered by ``handicap`` in a stage whose epochs must not be chosen over a later stage's.
+    The lesions of a batch, which ``maker`` draws, are the same in every epoch. ``dev/score``
+    chooses the checkpoint; it is lowered by ``handicap`` in a stage whose epochs must not be
+    chosen over a later stage's.
     """
     fused = _shown(fuser, reference, other)
-    lesions = fixed_lesions(reference, other, seed=batch_index)
+    lesions = fixed_lesions(reference, other, seed=batch_index, maker=maker)
     change = _shown(fuser, lesions.reference, lesions.other) - fused
     scores = fidelity(fused, reference, other)
     scores["lesions"] = _mean_transfer(lesions, change, reference, other)

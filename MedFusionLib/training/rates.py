@@ -26,10 +26,16 @@ def halving(step: int, total_steps: int) -> float:
     return 0.5 ** int(6 * min(step / total_steps, 1))
 
 
+def polynomial(step: int, total_steps: int) -> float:
+    """Falls almost in a straight line to zero, as DC2Fusion's authors have it."""
+    return (1 - min(step / total_steps, 1)) ** 0.9
+
+
 RATES: dict[str, Callable[[int, int], float]] = {
     "constant": constant,
     "cosine": cosine,
     "halving": halving,
+    "polynomial": polynomial,
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +23,21 @@ from torch.utils.data import DataLoader
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import write_text
-from MedFusionLib.training.data import PairDataset, read_pairs, training_loader, validation_loader
+from MedFusionLib.training.data import (
+    PairDataset,
+    SlicePair,
+    read_pairs,
+    training_loader,
+    validation_loader,
+)
 from MedFusionLib.training.settings import CommonSettings, Hardware, RunSettings
 
 WEIGHTS_NAME = "weights.safetensors"
+
+
+def read_slice_pairs(settings: RunSettings, split: str) -> list[SlicePair]:
+    """The pairs of a run on slices."""
+    return read_pairs(Path(settings.data), split, settings.sets)
 
 
 @dataclass(frozen=True)
@@ -68,14 +79,14 @@ def fit(
     resume: bool,
     goal: Goal,
     dataset: type[PairDataset] = PairDataset,
+    read: Callable[[RunSettings, str], list[SlicePair]] = read_slice_pairs,
 ) -> dict[str, Tensor]:
     """As :func:`fit_on`, on the ``train`` pairs, with the ``dev`` pairs to choose the epoch.
 
-    ``dataset`` makes what the module's steps get from the pairs.
+    ``read`` reads the pairs of a split; ``dataset`` makes of them what the module's steps get.
     """
-    data = Path(settings.data)
-    dev = read_pairs(data, "dev", settings.sets)[:: settings.every_nth_dev_pair]
-    pairs = read_pairs(data, "train", settings.sets)
+    dev = read(settings, "dev")[:: settings.every_nth_dev_pair]
+    pairs = read(settings, "train")
     loaders = (
         training_loader(dataset(pairs), settings.batch_size, settings.steps, settings.seed),
         validation_loader(dataset(dev), settings.batch_size),

@@ -208,3 +208,16 @@ class HiNetSettings(CommonSettings):
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
     # Weights averaged over long do not go with what batch normalisation has gathered.
     averaging: float = setting(0.9, "Decay per step of the weights' moving average.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DC2Settings(PresetSettings):
+    """Additionally for DC2Fusion: the list of volume pairs, the crop's depth, rate and loss."""
+
+    pairs: str = setting(MISSING, "CSV of the volumes: pair_id, set, patient, split, mri, other.")
+    batch_size: int = setting(1, "Pairs per step: 1, as volumes differ in size.", least=1)
+    crop: int = setting(96, "Side of the training crops within slices, in voxels.", least=1)
+    depth: int = setting(32, "Slices of the training crops.", least=1)
+    rate: str = setting("cosine", "Learning rate over the run: constant, cosine or polynomial.")
+    loss: str = setting("legible", "legible, or paper for the paper's own.")
+    legibility: float = setting(1.0, LEGIBILITY)

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.methods import FusionMethod, create_method, method_card
 
-METHODS = ("live", "cddfuse", "emma", "adafuse", "dfvo", "coconet", "wavelet")
+METHODS = ("live", "cddfuse", "emma", "adafuse", "dfvo", "coconet", "wavelet", "dc2")
 
 
 @pytest.fixture(scope="module", params=METHODS)
