@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -40,6 +40,7 @@ class Entry:
     head: str
     predict: folds.Predict
     permutations: int = PERMUTATIONS
+    repeats: int = folds.REPEATS
 
 
 def run_study(
@@ -78,7 +79,7 @@ def run_study(
     }
 
 
-def _refuse_untestable(groups: Sequence[Cohort] | Any) -> None:
+def _refuse_untestable(groups: Iterable[Cohort]) -> None:
     if not any(_classes(group.testable()) for group in groups):
         raise InputError(
             "Nothing can be tested: no set has two classes with two patients each, one to learn "
@@ -116,13 +117,14 @@ def _table(
 ) -> dict[str, Any]:
     tested = cohort.testable()
     names = _classes(tested)
+    rows: list[dict[str, Any]] = []
     table = {
         "title": title,
         "classes": {name: list(group) for name, group in cohort.patients().items()},
         "tested": names,
         "slices": len(tested.pairs) if names else 0,
         "assignments": 0,
-        "rows": [],
+        "rows": rows,
     }
     if not names:
         return table
@@ -135,10 +137,10 @@ def _table(
     hits = {}
     for number, entry in enumerate(entries):
         hits[entry.name, entry.head], row = _measured(entry, slices)
-        table["rows"].append(row)
+        rows.append(row)
         progress(number + 1, len(entries), f"Predicting in {title}")
-    _compare(table["rows"], hits, slices)
-    for row in table["rows"]:
+    _compare(rows, hits, slices)
+    for row in rows:
         mean = hits[row["input"], row["head"]]
         row["per_class"] = {
             name: float(mean[slices.classes == number].mean()) for number, name in enumerate(names)
@@ -177,7 +179,7 @@ def _entries(
         from MedFusionLib.evaluation.downstream.tformer.training import tformer_head
 
         stacks = [_stack(images[name], keys) for name in SOURCES]
-        yield Entry(BOTH, TFORMER, tformer_head(stacks[0], stacks[1], classes, epochs), 0)
+        yield Entry(BOTH, TFORMER, tformer_head(stacks[0], stacks[1], classes, epochs), 0, 1)
     for name in found:
         if name not in SOURCES:
             yield Entry(name, LINEAR, linear_head(found[name]))
@@ -198,7 +200,7 @@ def _stack(images: Mapping[Key, np.ndarray], keys: Sequence[Key]) -> np.ndarray:
 
 def _measured(entry: Entry, slices: folds.Slices) -> tuple[np.ndarray, dict[str, Any]]:
     started = time.process_time()
-    hits = folds.patient_hits(slices, entry.predict)
+    hits = folds.patient_hits(slices, entry.predict, entry.repeats)
     seconds = time.process_time() - started
     accuracy = folds.balanced_accuracy(hits, slices.classes)
     low, high = folds.interval(hits, slices.classes)

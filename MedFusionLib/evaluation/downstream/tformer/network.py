@@ -73,12 +73,15 @@ class TFormer(nn.Module):
                 widths, sides, sizes.crossing_heads, sizes.crossing_depths, strict=True
             )
         )
-        # One for each image; between the last two stages the size stays.
-        self.mergings = nn.ModuleList(
-            nn.ModuleList(PatchMerging(widths[stage], widths[stage + 1], sides[stage]) for _ in "12")
-            for stage in range(STAGES - 2)
+        # Between the last two stages the size stays.
+        self.first_mergings, self.second_mergings = (
+            nn.ModuleList(
+                PatchMerging(widths[stage], widths[stage + 1], sides[stage])
+                for stage in range(STAGES - 2)
+            )
+            for _ in range(2)
         )
-        self.descriptions = nn.ModuleList(nn.Linear(widths[-1], sizes.features) for _ in "12")
+        self.descriptions = nn.ModuleList(nn.Linear(widths[-1], sizes.features) for _ in range(2))
         self.answers = nn.ModuleList(nn.Linear(2 * sizes.features, n) for n in sizes.classes)
 
     def forward(self, first: Tensor, second: Tensor) -> list[Tensor]:
@@ -104,10 +107,10 @@ class TFormer(nn.Module):
         return [answer(both) for answer in self.answers]
 
     def _carried(self, streams: list[Tensor], stage: int) -> list[Tensor]:
-        if stage == len(self.mergings):
+        if stage == STAGES - 2:
             return streams
-        mergings = self.mergings[stage]
-        return [merge(one) for merge, one in zip(mergings, streams, strict=True)]  # type: ignore[arg-type]
+        first, second = streams
+        return [self.first_mergings[stage](first), self.second_mergings[stage](second)]
 
     def _crossed(self, first: Tensor, second: Tensor, stage: int) -> list[Tensor]:
         """The second image leads in the last two stages."""

@@ -17,6 +17,8 @@ FAR = -100.0
 class WindowAttention(nn.Module):
     """Attention from a window's tokens to those of one or several maps, by place in the window."""
 
+    _places: Tensor
+
     def __init__(self, dim: int, heads: int, window: int) -> None:
         super().__init__()
         self.heads, self.window = heads, window
@@ -53,6 +55,8 @@ class WindowBlock(nn.Module):
             window is the whole map.
         dropped: chance in training that what a part adds is left out for an image.
     """
+
+    _mask: Tensor | None
 
     def __init__(
         self,
