@@ -60,7 +60,7 @@ def compact(classes: int) -> Architecture:
     """For two grey images and one question, on a CPU."""
     return Architecture(
         channels=1,
-        side=128,
+        side=64,
         patch=4,
         width=16,
         depths=(1, 1, 2, 1),

@@ -24,9 +24,10 @@ class SwinStage(nn.Module):
     def __init__(self, sizes: Architecture, stage: int, dropped: list[float]) -> None:
         super().__init__()
         dim, side = sizes.width * 2**stage, sizes.side // sizes.patch // 2**stage
+        window = min(sizes.window, side)
         self.blocks = nn.Sequential(
             *(
-                WindowBlock(dim, side, sizes.heads[stage], sizes.window, place % 2 == 1, chance)
+                WindowBlock(dim, side, sizes.heads[stage], window, place % 2 == 1, chance)
                 for place, chance in enumerate(dropped)
             )
         )
