@@ -52,6 +52,9 @@ def fuse_command(
     precision: str = typer.Option("auto", help="auto, float32, bfloat16 or float16."),
     batch_size: int | None = typer.Option(None, min=1, help="Slices per batch."),
     plane: str = typer.Option("axial", help="axial, coronal or sagittal."),
+    planes: str = typer.Option(
+        "one", help="one, or three: fused along all three axes, whose mean has no streaks."
+    ),
     colour: str = typer.Option("auto", help=COLOUR_HELP),
     window_a: str = typer.Option("auto", help=f"Window of the reference: {WINDOW_HELP}"),
     window_b: str = typer.Option("auto", help="Window of the other volume, likewise."),
@@ -109,6 +112,8 @@ def fuse_command(
         further_alignment,
         further_colour,
     )
+    if planes != "one" and uncertainty is not None:
+        raise InputError("--uncertainty is offered along one plane only. Leave --planes away.")
     if beside.paths:
         _refuse_for_two_only({"--navigation": navigation, "--uncertainty": uncertainty})
     _check_outputs(output, form.wanted, (aligned, uncertainty, hidden), report)
@@ -146,6 +151,7 @@ def fuse_command(
             "colour": colours,
             "initial": [start, *[None] * len(beside.paths)],
             "plane": plane,
+            "planes": planes,
             "window_reference": _window(window_a),
             "window_other": [_window(window_b), *beside.window_choices()],
             "precision": precision,

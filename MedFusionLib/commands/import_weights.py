@@ -106,6 +106,34 @@ def import_adafuse(
     print(f"Wrote {output}. Use it with: --option weights={output}")
 
 
+@app.command("dfvo")
+def import_dfvo(
+    checkpoint: Path = typer.Argument(..., help="The authors' file, DFModel.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+) -> None:
+    """Import a checkpoint of DFVO, for training or for inference; widths follow from the file."""
+    from MedFusionLib.methods.dfvo.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
+@app.command("coconet")
+def import_coconet(
+    checkpoint: Path = typer.Argument(..., help="The authors' file, latest.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+) -> None:
+    """Import a checkpoint of CoCoNet, its encoder (VGG-19) with it."""
+    from MedFusionLib.methods.coconet.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))

@@ -9,11 +9,14 @@ from MedFusionLib.commands.training_command import training_command
 from MedFusionLib.training.settings import (
     ASFESettings,
     CDDFuseSettings,
+    CoCoNetSettings,
+    DFVOSettings,
     EMMASettings,
     FusionSettings,
     LiveSettings,
     SensingSettings,
     StageSettings,
+    WaveletSettings,
 )
 
 app = typer.Typer(help="Train a learned method.", no_args_is_help=True)
@@ -88,5 +91,29 @@ app.command("adafuse")(
         "MedFusionLib.training.asfe_run",
         "train_adafuse",
         "AdaFuse: train as asfe is; its authors published no loss of their own.",
+    )
+)
+app.command("dfvo")(
+    training_command(
+        DFVOSettings,
+        "MedFusionLib.training.dfvo_run",
+        "train_dfvo",
+        "DFVO: fuse, and brighten what a made bias field darkened in the MR.",
+    )
+)
+app.command("coconet")(
+    training_command(
+        CoCoNetSettings,
+        "MedFusionLib.training.coconet_run",
+        "train_coconet",
+        "CoCoNet: its encoder, the main stage, and the contrast of target and background.",
+    )
+)
+app.command("wavelet")(
+    training_command(
+        WaveletSettings,
+        "MedFusionLib.training.wavelet_run",
+        "train_wavelet",
+        "The wavelet autoencoder: both stages in one run, to rebuild images and then to fuse them.",
     )
 )

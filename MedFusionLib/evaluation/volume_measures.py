@@ -23,6 +23,8 @@ EDGE_LEVEL = 10.0
 deviation) stays below it: its Sobel slope has a spread of 0.43 of that along each axis."""
 EDGE_REACH = 2
 """Pixels by which an edge may have moved from a source to the fused slice."""
+STREAK_WIDTH = 9
+"""Pixels over which a streak is at least as long."""
 CHROMA_LEVEL = 0.02 * 255
 """Distance from grey, in the plane of Cb and Cr, from which a colour has a hue."""
 
@@ -38,6 +40,26 @@ def flicker(fused: Tensor, reference: Tensor, other: Tensor) -> float:
     """
     of_sources = torch.maximum(reference.diff(dim=0).abs(), other.diff(dim=0).abs())
     return _ratio(fused.diff(dim=0).abs().sum(), of_sources.sum())
+
+
+def streaks(fused: Tensor, reference: Tensor, other: Tensor) -> float:
+    """Streak energy of F over the larger one of the sources, for (N, H, W).
+
+    A slice that is treated otherwise than its neighbours is a streak in the two planes across. Its
+    energy is the root mean square of S[k-1] - 2 S[k] + S[k+1], where S is the stack smoothed within
+    its slices by a square of 9x9 pixels: a streak is long, anatomy is not. At most 1 for a weighted
+    mean of the sources; above 1 the fused volume has more than either. Range 0..inf, lower is
+    better, but far below 1 content is lost. Nan for fewer than three slices or sources without any.
+    """
+    if len(fused) < 3:
+        return math.nan
+    energies = [_streak_energy(stack) for stack in (fused, reference, other)]
+    return _ratio(energies[0], torch.maximum(energies[1], energies[2]))
+
+
+def _streak_energy(stack: Tensor) -> Tensor:
+    smooth = functional.avg_pool2d(stack[:, None], STREAK_WIDTH, 1, STREAK_WIDTH // 2)
+    return smooth.diff(n=2, dim=0).square().mean().sqrt()
 
 
 def background_leak(fused: Tensor, reference: Tensor, other: Tensor) -> float:
@@ -97,6 +119,7 @@ def grey_measures(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, 
     """All measures of a grey stack (N, H, W), by name."""
     return {
         "flicker": flicker(fused, reference, other),
+        "streaks": streaks(fused, reference, other),
         "background_leak": background_leak(fused, reference, other),
         "invented_edges": invented_edges(fused, reference, other),
         "entropy_inside_head": entropy_inside_head(fused, reference, other),

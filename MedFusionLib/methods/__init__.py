@@ -145,7 +145,7 @@ _CARDS = (
     MethodCard(
         name="emma",
         kind="learned",
-        summary="EMMA, briefly trained: close to fixed weights; shows lesions, leaves bone grey.",
+        summary="EMMA: trained through imitated scanners, then to show lesions and solid bone.",
         modalities=ALL_MODALITIES,
         parameters=641_775,
         licence="Apache-2.0",
@@ -164,6 +164,27 @@ _CARDS = (
         module="MedFusionLib.methods.adafuse",
     ),
     MethodCard(
+        name="dfvo",
+        kind="learned",
+        summary="DFVO: brightens a shaded MR before it fuses; changes what the MR shows.",
+        modalities=ALL_MODALITIES,
+        parameters=416_770,
+        licence="Apache-2.0",
+        paper="arXiv 2505.04526, 2025",
+        module="MedFusionLib.methods.dfvo",
+    ),
+    MethodCard(
+        name="coconet",
+        kind="learned",
+        summary="CoCoNet: a U-Net that looks through a frozen encoder; trained to show lesions.",
+        modalities=ALL_MODALITIES,
+        parameters=548_286,
+        licence="Apache-2.0",
+        paper="Liu et al., Int. J. Comput. Vis., 2024, arXiv 2211.10960",
+        module="MedFusionLib.methods.coconet",
+        reduced_precisions=("float16",),
+    ),
+    MethodCard(
         name="ddfm",
         kind="learned",
         summary="DDFM: drawn from noise, led by both sources; here little more than their mean.",
@@ -172,6 +193,16 @@ _CARDS = (
         licence="Apache-2.0",
         paper="Zhao et al., ICCV 2023, arXiv 2303.06840",
         module="MedFusionLib.methods.ddfm",
+    ),
+    MethodCard(
+        name="wavelet",
+        kind="learned",
+        summary="Autoencoder pooled by wavelets, built after an abstract; sources in any order.",
+        modalities=ALL_MODALITIES,
+        parameters=78_053,
+        licence="Apache-2.0",
+        paper="arXiv 2310.11910, 2023",
+        module="MedFusionLib.methods.wavelet",
     ),
 )
 

@@ -52,8 +52,12 @@ class WeightedBands(nn.Module):
 
     def cut(self, uncut: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
         """To [0, 1], and to at most 1.5 times the sum of the sources: black where both are."""
-        highest = (_BRIGHTEST * (image1 + image2)).clamp(max=1)
+        highest = self.highest(image1, image2).clamp(max=1)
         return torch.minimum(uncut.clamp(min=0), highest)
+
+    def highest(self, image1: Tensor, image2: Tensor) -> Tensor:
+        """The brightest that a result may be over these images, which may exceed 1."""
+        return _BRIGHTEST * (image1 + image2)
 
     def forward(self, maps: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
         return self.cut(self.uncut(maps, image1, image2), image1, image2)

@@ -35,11 +35,19 @@ class Augmentation:
 
     def __call__(self, reference: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
         """Two batches (N, 1, H, W) in [0, 1] to two of (N, 1, crop, crop) in [0, 1]."""
+        reference, other = self.moved(reference, other)
+        return self.intensity(reference), self.intensity(other)
+
+    def moved(self, reference: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+        """Squares at the same place of two batches (N, C, H, W), up to a registration's error.
+
+        Whatever else is known of every pixel of an image can be further channels of it.
+        """
         placement = self._placement(reference)
         error = self._misalignment(reference)
         return (
-            self._intensity(_sample(reference, placement, self.crop)),
-            self._intensity(_sample(other, error @ placement, self.crop)),
+            _sample(reference, placement, self.crop),
+            _sample(other, error @ placement, self.crop),
         )
 
     def _placement(self, images: Tensor) -> Tensor:
@@ -69,7 +77,7 @@ class Augmentation:
         matrix[:, 1, 2] = _uniform(count, self.misalignment_shift, device) * chosen
         return matrix
 
-    def _intensity(self, images: Tensor) -> Tensor:
+    def intensity(self, images: Tensor) -> Tensor:
         """Another window, another gamma, noise on what is not background."""
         count, device = len(images), images.device
         chosen = _chosen(count, self.window_share, device)

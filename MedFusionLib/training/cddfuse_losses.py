@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from MedFusionLib.methods.cddfuse.network import Features
 from MedFusionLib.training import losses
 from MedFusionLib.training.legibility import LegibleLoss, ScoreLoss
-from MedFusionLib.training.losses import normalised_sobel
+from MedFusionLib.training.losses import edge_strength, normalised_sobel
 
 SIMILARITY = 5.0
 SHARPNESS = 5.0
@@ -56,12 +56,6 @@ def fusion_terms(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, T
         "intensity": F.l1_loss(fused, torch.maximum(reference, other)),
         "edges": EDGES * F.l1_loss(edge_strength(fused), stronger),
     }
-
-
-def edge_strength(image: Tensor) -> Tensor:
-    """Sum of the magnitudes of both Sobel derivatives, zero beyond the border."""
-    horizontal, vertical = losses.sobel(image)
-    return horizontal.abs() + vertical.abs()
 
 
 def decomposition(reference: Features, other: Features) -> Tensor:

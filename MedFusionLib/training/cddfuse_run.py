@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from MedFusionLib.errors import InputError
 from MedFusionLib.methods.cddfuse.architecture import PRESETS, Architecture
 from MedFusionLib.methods.cddfuse.network import CDDFuse
 from MedFusionLib.methods.cddfuse.weight_file import METHOD, network_from_state, save_network
@@ -23,33 +22,23 @@ def train_cddfuse(
     """Train and write ``weights.safetensors`` of the best epoch of phase II into ``folder``.
 
     ``resume`` goes on from the folder's last checkpoint. Raises ``InputError`` for an unknown
-    preset, loss or learning rate curve, for missing data, and for a folder that holds a run
-    unless ``resume`` is set; ``WeightsError`` if the weights to begin with do not fit the preset.
+    preset, loss or learning rate curve, for an impossible share of the phases, for missing data,
+    and for a folder that holds a run unless ``resume`` is set; ``WeightsError`` if the weights to
+    begin with do not fit the preset.
     """
     architecture = chosen("preset", settings.preset, PRESETS)
     loss = chosen("loss", settings.loss, LOSSES)
     chosen("learning rate curve", settings.rate, RATES)
-    first_phase = first_phase_epochs(settings)
     begin(settings, folder, resume)
     module = CDDFuseTraining(
         _first_network(settings, architecture),
         loss(settings.legibility),
         Augmentation(crop=settings.crop),
-        settings.learning_rate,
-        settings.rate,
-        settings.epochs * settings.steps,
-        first_phase,
+        settings,
     )
     state = part_of_state(fit(module, settings, folder, hardware, resume, Goal()), "network.")
     save_network(network_from_state(state, architecture), folder / WEIGHTS_NAME)
     return folder / WEIGHTS_NAME
-
-
-def first_phase_epochs(settings: CDDFuseSettings) -> int:
-    """Epochs of phase I; at least one is left for phase II, which alone learns to fuse."""
-    if not 0 <= settings.first_phase < 1:
-        raise InputError(f"--first-phase is a share from 0 to below 1, not {settings.first_phase}.")
-    return min(round(settings.first_phase * settings.epochs), settings.epochs - 1)
 
 
 def _first_network(settings: CDDFuseSettings, architecture: Architecture) -> CDDFuse:

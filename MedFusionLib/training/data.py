@@ -77,7 +77,7 @@ def read_luminance(path: Path) -> np.ndarray:
         raise InputError(f"'{path}' cannot be read as an image. Is it there, and whole?") from error
 
 
-class PairDataset(Dataset[tuple[Tensor, Tensor]]):
+class PairDataset(Dataset[tuple[Tensor, ...]]):
     """Whole slices as float tensors (1, H, W) in [0, 1]: reference, other."""
 
     def __init__(self, pairs: list[SlicePair]) -> None:
@@ -86,7 +86,7 @@ class PairDataset(Dataset[tuple[Tensor, Tensor]]):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         pair = self.pairs[index]
         return _to_unit(pair.reference), _to_unit(pair.other)
 
@@ -96,14 +96,14 @@ def _to_unit(image: np.ndarray) -> Tensor:
 
 
 def training_loader(
-    pairs: list[SlicePair], batch_size: int, steps: int, seed: int
-) -> DataLoader[tuple[Tensor, Tensor]]:
+    dataset: PairDataset, batch_size: int, steps: int, seed: int
+) -> DataLoader[tuple[Tensor, ...]]:
     """``steps`` batches, in which every set is drawn as often as the others."""
     generator = torch.Generator().manual_seed(seed)
     sampler = WeightedRandomSampler(
-        balanced_weights(pairs), num_samples=batch_size * steps, generator=generator
+        balanced_weights(dataset.pairs), num_samples=batch_size * steps, generator=generator
     )
-    return DataLoader(PairDataset(pairs), batch_size=batch_size, sampler=sampler)
+    return DataLoader(dataset, batch_size=batch_size, sampler=sampler)
 
 
 def balanced_weights(pairs: list[SlicePair]) -> list[float]:
@@ -116,6 +116,6 @@ def balanced_weights(pairs: list[SlicePair]) -> list[float]:
     return [1 / (in_patient[pair.set, pair.patient] * patients[pair.set]) for pair in pairs]
 
 
-def validation_loader(pairs: list[SlicePair], batch_size: int) -> DataLoader[tuple[Tensor, Tensor]]:
+def validation_loader(dataset: PairDataset, batch_size: int) -> DataLoader[tuple[Tensor, ...]]:
     """Every pair once, in order."""
-    return DataLoader(PairDataset(pairs), batch_size=batch_size)
+    return DataLoader(dataset, batch_size=batch_size)

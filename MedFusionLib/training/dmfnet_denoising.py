@@ -20,7 +20,7 @@ from MedFusionLib.methods.dmfnet.diffusion import (
     make_schedule,
 )
 from MedFusionLib.methods.dmfnet.weights_file import read_unet
-from MedFusionLib.training.data import read_pairs, validation_loader
+from MedFusionLib.training.data import PairDataset, read_pairs, validation_loader
 
 STAGE_ONE_SCHEDULE = ("cosine", 2000)
 BATCH_SIZE = 8
@@ -123,7 +123,9 @@ def write_curve(
     if table.suffix not in (".csv", ".json"):
         raise InputError(f"The curve is written as .csv or .json, not as '{table.name}'.")
     pairs = read_pairs(data, split)[::every_nth_pair]
-    batches = [2 * torch.cat(batch) - 1 for batch in validation_loader(pairs, BATCH_SIZE)]
+    batches = [
+        2 * torch.cat(batch) - 1 for batch in validation_loader(PairDataset(pairs), BATCH_SIZE)
+    ]
     curve = denoising_curve(stage_one_diffusion(unet_file), batches, CURVE_STEPS, seed)
     if table.suffix == ".csv":
         curve.to_csv(table, index=False)

@@ -30,10 +30,12 @@ def log_dev_score(
     reference: Tensor,
     other: Tensor,
     batch_index: int,
+    handicap: float = 0.0,
 ) -> None:
     """Log how much of both sources ``dev`` slices keep, and how much of inserted lesions they show.
 
-    The lesions of a batch are the same in every epoch. ``dev/score`` chooses the checkpoint.
+    The lesions of a batch are the same in every epoch. ``dev/score`` chooses the checkpoint; it
+    is lowered by ``handicap`` in a stage whose epochs must not be chosen over a later stage's.
     """
     fused = _shown(fuser, reference, other)
     lesions = fixed_lesions(reference, other, seed=batch_index)
@@ -42,7 +44,7 @@ def log_dev_score(
     scores["lesions"] = _mean_transfer(lesions, change, reference, other)
     parts = scores | {"lesions": LEGIBILITY_IN_SCORE * scores["lesions"]}
     means = {f"dev/{name}": score.mean() for name, score in scores.items()}
-    means["dev/score"] = torch.stack(list(parts.values())).sum(0).mean()
+    means["dev/score"] = torch.stack(list(parts.values())).sum(0).mean() - handicap
     module.log_dict(means, batch_size=len(reference), sync_dist=True)
 
 

@@ -28,6 +28,12 @@ def sobel(image: Tensor) -> tuple[Tensor, Tensor]:
     return both[:, :1], both[:, 1:]
 
 
+def edge_strength(image: Tensor) -> Tensor:
+    """Sum of the magnitudes of both Sobel derivatives, zero beyond the border, (N, 1, H, W)."""
+    horizontal, vertical = sobel(image)
+    return horizontal.abs() + vertical.abs()
+
+
 def normalised_sobel(image: Tensor) -> Tensor:
     """Both Sobel derivatives over 8, borders continued, (N, 2, H, W): kornia's spatial gradient."""
     padded = F.pad(image, (1, 1, 1, 1), mode="replicate")

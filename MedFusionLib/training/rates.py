@@ -40,6 +40,7 @@ class ScheduledTraining(lightning.LightningModule):
     """
 
     weight_decay = 0.01
+    betas = (0.9, 0.999)
 
     def __init__(self, learning_rate: float, rate: str, total_steps: int) -> None:
         super().__init__()
@@ -50,7 +51,7 @@ class ScheduledTraining(lightning.LightningModule):
     def configure_optimizers(self):  # type: ignore[no-untyped-def]
         trained = [parameter for parameter in self.parameters() if parameter.requires_grad]
         optimizer = torch.optim.AdamW(
-            trained, lr=self.learning_rate, weight_decay=self.weight_decay
+            trained, lr=self.learning_rate, betas=self.betas, weight_decay=self.weight_decay
         )
         curve = torch.optim.lr_scheduler.LambdaLR(
             optimizer, lambda step: self.rate(step, self.total_steps)

@@ -22,7 +22,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.outputs import write_text
-from MedFusionLib.training.data import read_pairs, training_loader, validation_loader
+from MedFusionLib.training.data import PairDataset, read_pairs, training_loader, validation_loader
 from MedFusionLib.training.settings import Hardware, RunSettings
 
 WEIGHTS_NAME = "weights.safetensors"
@@ -66,8 +66,11 @@ def fit(
     hardware: Hardware,
     resume: bool,
     goal: Goal,
+    dataset: type[PairDataset] = PairDataset,
 ) -> dict[str, Tensor]:
     """Train on ``train`` pairs; the state dict of the epoch that is best on the ``dev`` pairs.
+
+    ``dataset`` makes what the module's steps get from the pairs.
 
     The folder is made and ``settings.json`` written once the data are read. The weights are the
     moving average, which also validation and checkpoints use.
@@ -81,8 +84,8 @@ def fit(
     trainer = _trainer(settings, folder, hardware, best, goal)
     trainer.fit(
         module,
-        training_loader(pairs, settings.batch_size, settings.steps, settings.seed),
-        validation_loader(dev, settings.batch_size),
+        training_loader(dataset(pairs), settings.batch_size, settings.steps, settings.seed),
+        validation_loader(dataset(dev), settings.batch_size),
         ckpt_path=last_checkpoint(folder) if resume else None,
         # A checkpoint is read as tensors and plain values: it cannot run code.
         weights_only=True,

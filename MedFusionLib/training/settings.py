@@ -95,14 +95,39 @@ class LiveSettings(RunSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CDDFuseSettings(PresetSettings):
-    """Additionally for CDDFuse: the share of its first phase, the curve of the rate, the loss."""
+class TwoPhaseSettings(PresetSettings):
+    """Additionally for a run in two phases: the share of the first, the curve of the rate."""
 
     crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
     first_phase: float = setting(0.33, "Share of the epochs that rebuild each source.", least=0)
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    legibility: float = setting(1.0, LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CoCoNetSettings(PresetSettings):
+    """Additionally for CoCoNet: the shares of its first and last stage, and the loss."""
+
+    crop: int = setting(96, "Side of the training squares, a multiple of the stride.", least=1)
+    encoder_share: float = setting(0.15, "Share of the epochs that train the encoder.", least=0)
+    contrast_share: float = setting(0.06, "Share of the epochs with the contrast.", least=0)
     loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
     legibility: float = setting(1.0, LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CDDFuseSettings(TwoPhaseSettings):
+    """Additionally for CDDFuse: the loss."""
+
+    loss: str = setting("paper", "paper, or legible for what a reader must see beside it.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WaveletSettings(TwoPhaseSettings):
+    """Additionally for the wavelet autoencoder: the loss; its sizes are our own."""
+
+    preset: str = setting("compact", "Widths of the network: compact or full.")
+    loss: str = setting("legible", "selective, or legible for what a reader must see beside it.")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,3 +157,15 @@ class EMMASettings(PresetSettings):
         "equivariant, paper (the same, and the corners count that turns leave black), or legible.",
     )
     legibility: float = setting(0.05, "With --loss legible: " + LEGIBILITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DFVOSettings(PresetSettings):
+    """Additionally for DFVO: the curve of the rate, the loss, and a higher rate."""
+
+    learning_rate: float = setting(2e-3, "The highest learning rate of the run.")
+    rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    loss: str = setting(
+        "legible", "legible, shading for the enhancement alone, or the paper's own."
+    )
+    legibility: float = setting(1.0, LEGIBILITY)

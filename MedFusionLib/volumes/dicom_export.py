@@ -156,7 +156,7 @@ def derivation_description(report: Mapping[str, Any]) -> str:
     *first, last = source_modalities(report)
     sentences = [
         f"Fused from {', '.join(first)} and {last} images "
-        f"slice by slice ({report.get('plane', 'axial')}) by MedFusion {report.get('version')}, "
+        f"slice by slice ({_plane(report)}) by MedFusion {report.get('version')}, "
         f"method {report['method']}",
         f"Weights SHA-256 {weights}" if weights else "Method without trained weights",
         f"Alignment: {', '.join(kinds)}",
@@ -164,6 +164,10 @@ def derivation_description(report: Mapping[str, Any]) -> str:
         RESEARCH_ONLY,
     ]
     return (". ".join(sentences) + ".")[:1024]
+
+
+def _plane(report: Mapping[str, Any]) -> str:
+    return "all three planes" if report.get("planes") == "three" else report.get("plane", "axial")
 
 
 def _set_plane(dataset: Dataset, volume: Volume) -> None:

@@ -28,6 +28,7 @@ from MedFusionLib.training.cddfuse_losses import (
     rebuilding_terms,
 )
 from MedFusionLib.training.cddfuse_module import CDDFuseTraining
+from MedFusionLib.training.settings import CDDFuseSettings
 
 FILE_PARTS = dict(zip(("enc", "dec", "base", "detail"), PARTS.values(), strict=True))
 RATE = 1e-4
@@ -88,7 +89,8 @@ def training(folder: Path, case: str) -> tuple[CDDFuseTraining, dict[str, Tensor
     tensors, metadata = read_case(folder / f"{case}.safetensors")
     network = made_up_network(folder, metadata, "reference").train()
     loss = LOSSES["paper"](1.0)
-    return CDDFuseTraining(network, loss, Augmentation(), RATE, "constant", 1, 0), tensors
+    settings = CDDFuseSettings(data="", learning_rate=RATE, rate="constant", first_phase=0)
+    return CDDFuseTraining(network, loss, Augmentation(), settings), tensors
 
 
 def take_step(module: CDDFuseTraining, loss: Tensor, tensors: dict[str, Tensor]) -> None:

@@ -18,8 +18,9 @@ from MedFusionLib.methods.cddfuse import PRESETS, Architecture, CDDFuse
 from MedFusionLib.methods.cddfuse.architecture import from_config
 from MedFusionLib.methods.cddfuse.weight_file import load_network, save_network
 from MedFusionLib.training.cddfuse_losses import edge_strength, grid
-from MedFusionLib.training.cddfuse_run import first_phase_epochs, train_cddfuse
+from MedFusionLib.training.cddfuse_run import train_cddfuse
 from MedFusionLib.training.settings import CDDFuseSettings, Hardware
+from MedFusionLib.training.two_phases import first_phase_epochs
 
 CPU = torch.device("cpu")
 ON_CPU = Hardware(accelerator="cpu", devices="1")

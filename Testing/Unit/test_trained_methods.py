@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.methods import FusionMethod, create_method, method_card
 
-METHODS = ("live", "cddfuse", "emma", "adafuse")
+METHODS = ("live", "cddfuse", "emma", "adafuse", "dfvo", "coconet", "wavelet")
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -41,7 +41,10 @@ def test_empty_space_stays_exactly_black(shipped: FusionMethod) -> None:
     assert fused.min() >= 0 and fused.max() <= 1
 
 
-@pytest.mark.parametrize(("name", "stride"), [("cddfuse", 2), ("emma", 16), ("adafuse", 64)])
+@pytest.mark.parametrize(
+    ("name", "stride"),
+    [("cddfuse", 2), ("emma", 16), ("adafuse", 64), ("dfvo", 8), ("coconet", 16), ("wavelet", 4)],
+)
 def test_size_that_is_no_multiple_of_the_stride_is_refused_with_the_number(
     name: str, stride: int
 ) -> None:

@@ -27,6 +27,7 @@ RAISED_BY = {
 }
 MEASURES = {
     "flicker": "change between neighbouring slices over that of the sources; above 1 is added",
+    "streaks": "energy of streaks across the slices over the sources'; above 1 is added",
     "background_leak": "share of energy where both sources are background; 0 is best",
     "invented_edges": "share of fused edges that stand in neither source; 0 is best",
     "hue_error": "mean hue difference to the functional source in degrees; 0 is best",
@@ -97,6 +98,7 @@ def _method(report: Mapping[str, Any]) -> str:
         "device": report.get("device_title", report["device"]),
         "precision": report["precision"],
         "plane": f"{report['plane']}, {report['slices']} slices",
+        "planes": report.get("planes", "one"),
         "colour": report.get("colour", "grey"),
         "MedFusion": report["version"],
     }

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from MedFusionLib.methods.asfe.precision import at_least_single
+from MedFusionLib.methods.blocks.precision import at_least_single
 
 AXES = (1, 2, 3)
 """The published model centres over all axes, channels included; over the slices of a batch as

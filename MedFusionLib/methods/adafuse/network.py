@@ -15,7 +15,7 @@ from MedFusionLib.methods.adafuse.fusion import SpatialFrequencyFusion
 from MedFusionLib.methods.asfe.decoder import Decoder
 from MedFusionLib.methods.asfe.encoder import Encoder
 from MedFusionLib.methods.asfe.outputs import OUTPUTS
-from MedFusionLib.methods.asfe.precision import at_least_single
+from MedFusionLib.methods.blocks.precision import at_least_single
 from MedFusionLib.methods.blocks.sizes import refuse_other_sizes
 
 

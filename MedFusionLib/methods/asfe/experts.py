@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from MedFusionLib.methods.asfe.precision import at_least_single
+from MedFusionLib.methods.blocks.precision import at_least_single
 
 
 class RootMeanSquareNorm(nn.Module):

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from MedFusionLib.methods.asfe.precision import at_least_single
+from MedFusionLib.methods.blocks.precision import at_least_single
 
 
 def regrouped_spectrum(parts: Tensor) -> Tensor:

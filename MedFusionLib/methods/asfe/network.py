@@ -16,8 +16,8 @@ from MedFusionLib.methods.asfe.encoder import Encoder
 from MedFusionLib.methods.asfe.experts import MIXTURES
 from MedFusionLib.methods.asfe.frequency_fusion import AdaptiveFrequencyFilter
 from MedFusionLib.methods.asfe.outputs import OUTPUTS
-from MedFusionLib.methods.asfe.precision import at_least_single
 from MedFusionLib.methods.asfe.spatial_fusion import CrossAttentionSpatialFusion
+from MedFusionLib.methods.blocks.precision import at_least_single
 from MedFusionLib.methods.blocks.sizes import refuse_other_sizes
 
 

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from MedFusionLib.methods.blocks.channel_attention import ChannelAttention
+
 Features = Mapping[int, Tensor] | Sequence[Tensor]
 
 HIDDEN_WIDTH = 64
@@ -30,18 +32,6 @@ class PointwiseThenSpatial(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.spatial(functional.relu(self.pointwise(x))))
-
-
-class ChannelAttention(nn.Module):
-    """Weight of each channel from its mean: (B, d, H, W) to (B, d, 1, 1)."""
-
-    def __init__(self, width: int, reduction: int = 8) -> None:
-        super().__init__()
-        self.squeeze = nn.Conv2d(width, width // reduction, 1)
-        self.expand = nn.Conv2d(width // reduction, width, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.expand(functional.relu(self.squeeze(x.mean(dim=(2, 3), keepdim=True))))
 
 
 class SpatialAttention(nn.Module):
