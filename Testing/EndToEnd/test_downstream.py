@@ -66,7 +66,7 @@ def test_a_class_of_one_patient_is_not_tested_and_the_pages_say_so(folder):
     ]
     for name in ("downstream.md", "downstream.html"):
         text = (folder / "out" / name).read_text(encoding="utf-8")
-        for said in ("degenerative: 1 patient, not tested", "normal: no patients", "Alzheimer",
+        for said in ("degenerative: 1 patient, not tested", "Normal: no patients", "Alzheimer",
                      "The data are few, and nothing clinical follows"):  # fmt: skip
             assert said in text
         assert "<img" not in text and "![" not in text
