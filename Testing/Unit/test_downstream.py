@@ -16,6 +16,7 @@ from MedFusionLib.evaluation.downstream.cohort import read_cohort
 from MedFusionLib.evaluation.downstream.diagnoses import class_of
 from MedFusionLib.evaluation.downstream.features import slice_features
 from MedFusionLib.evaluation.downstream.heads import linear_head, majority
+from MedFusionLib.evaluation.downstream.study import slices_of
 from MedFusionLib.evaluation.downstream.tformer.architecture import compact
 from MedFusionLib.evaluation.downstream.tformer.network import TFormer
 from MedFusionLib.evaluation.downstream.tformer.training import tformer_head
@@ -166,6 +167,8 @@ def test_a_cohort_keeps_axial_pairs_of_known_classes_and_says_what_it_left_out(t
     assert cohort.patients()["vascular"] == ("a",) and cohort.patients()["tumour"] == ("b",)
     assert ("Herpes", ("c",), None) in cohort.diagnoses
     assert cohort.testable().pairs == ()
+    # CT and PET of one patient are left out together.
+    assert slices_of(cohort, ["vascular", "tumour"]).patients.tolist() == [0, 0, 0, 0, 0, 1]
 
 
 def test_a_patient_of_two_classes_is_refused(tmp_path):

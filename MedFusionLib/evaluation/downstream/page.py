@@ -10,8 +10,8 @@ from MedFusionLib.evaluation.speed.page import markdown
 
 TITLE = "What fused images are good for: a class of disease"
 FEW = (
-    "The data are few, and nothing clinical follows: a handful of patients of a teaching atlas, "
-    "each from another scanner and day. No row may be read as what a fusion adds to a diagnosis."
+    "The data are few, and nothing clinical follows. No row may be read as what a fusion adds to a "
+    "diagnosis."
 )
 NOTES = (
     FEW,

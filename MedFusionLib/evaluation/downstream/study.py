@@ -128,7 +128,7 @@ def _table(
     }
     if not names:
         return table
-    slices = _slices(tested, names)
+    slices = slices_of(tested, names)
     counts = np.bincount(slices.classes)
     table["assignments"] = math.factorial(len(slices.classes)) // math.prod(
         math.factorial(int(count)) for count in counts
@@ -153,7 +153,8 @@ def _patients(cohort: Cohort) -> list[str]:
     return list(dict.fromkeys(pair.patient for pair in cohort.pairs))
 
 
-def _slices(cohort: Cohort, names: Sequence[str]) -> folds.Slices:
+def slices_of(cohort: Cohort, names: Sequence[str]) -> folds.Slices:
+    """The cohort's slices by number of patient; a patient of several sets has one number."""
     patients = _patients(cohort)
     return folds.Slices(
         np.array([patients.index(pair.patient) for pair in cohort.pairs]),
@@ -192,7 +193,9 @@ def _stack(images: Mapping[Key, np.ndarray], keys: Sequence[Key]) -> np.ndarray:
 
     side = 256
     shown = [
-        functional.interpolate(torch.from_numpy(images[key].astype(np.float32))[None, None], side)
+        functional.interpolate(
+            torch.from_numpy(images[key].astype(np.float32))[None, None], side, mode="area"
+        )
         for key in keys
     ]
     return torch.cat(shown)[:, 0].numpy()
