@@ -19,8 +19,8 @@ DECAY = 1e-4
 def tformer_head(references: np.ndarray, others: np.ndarray, classes: int, epochs: int) -> Predict:
     """Train anew in each fold, from the same seed, for a fixed number of epochs.
 
-    ``references``, ``others``: (slices, H, W), 0 to 255. No fold stops early: there is nobody to judge
-    when by, but the patients that were left out.
+    ``references``, ``others``: (slices, H, W), 0 to 255. No fold stops early: there is nobody to
+    judge when by, but the patients that were left out.
     """
     images = [_resized(stack, compact(classes).side) for stack in (references, others)]
 
