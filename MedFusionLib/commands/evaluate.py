@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from MedFusionLib.commands.common import GEOMETRY_HELP, print_json, progress_bar, say
+from MedFusionLib.commands.downstream import evaluate_downstream
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods import method_card, slice_method_names
 from MedFusionLib.outputs import refuse_collisions
@@ -20,6 +21,7 @@ BASELINES = ("average", "maximum")
 WRITTEN = (
     *("pairs.csv", "leaderboard.json", "report.html", "scores.json"),
     *("legibility.json", "lesions.csv", "pictures.csv"),
+    *("downstream.json", "downstream.md", "downstream.html"),
 )
 """What is written into the folder of the results."""
 
@@ -28,7 +30,9 @@ def evaluate_command(
     pairs: Path | None = typer.Option(
         None, help="CSV of slice pairs: pair_id, set, patient, split, mri, other."
     ),
-    split: str = typer.Option("dev", help="Split of the table to score, or all."),
+    split: str | None = typer.Option(
+        None, help="Split of the table to score, or all. Without it dev; --downstream: all."
+    ),
     published: Path | None = typer.Option(
         None, help="Folder with mapping.csv and the images that other authors published."
     ),
@@ -52,7 +56,19 @@ def evaluate_command(
         False, "--legibility", help="Judge also what a reader sees: lesions, bone, uptake, edges."
     ),
     sample: int | None = typer.Option(
-        None, min=1, help="Evenly spaced pairs of each set for --legibility; without it, all."
+        None,
+        min=1,
+        help="Evenly spaced pairs of each set for --legibility, of each patient for --downstream; "
+        "without it, all.",
+    ),
+    downstream: bool = typer.Option(
+        False,
+        "--downstream",
+        help="Instead of scores: predict the class of disease (column diagnosis of --pairs) from "
+        "sources and fused slices, with whole patients left out.",
+    ),
+    tformer_epochs: int = typer.Option(
+        0, min=0, help="With --downstream, epochs of a compact TFormer over both sources; 0: none."
     ),
     geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
@@ -63,7 +79,7 @@ def evaluate_command(
     Pairs come from a table (--pairs), or from two folders of equally named images (--reference,
     --other). A folder of fused images (--fused) is scored beside the methods.
     """
-    volumes = _wants_volumes(pairs, reference, other)
+    volumes = not downstream and _wants_volumes(pairs, reference, other)
     names = _method_names(methods)
     if output is not None:
         _refuse_bad_folder(output)
@@ -71,6 +87,18 @@ def evaluate_command(
         mapping = published / "mapping.csv" if published else None
         refuse_collisions(written, (pairs, mapping, reference, other, *further, fused))
     windows, used = (window_a, window_b), (device, precision)
+    if downstream:
+        _refuse_beside_downstream(
+            {"--legibility": legibility, "--published": published, "--reference": reference,
+             "--other": other, "--fused": fused, "--further": further}
+        )  # fmt: skip
+        evaluate_downstream(
+            pairs, split or "all", sets, sample, names, tformer_epochs, used, output, quiet, as_json
+        )
+        return
+    if tformer_epochs:
+        raise InputError("--tformer-epochs belongs to --downstream. Add that, or leave it out.")
+    split = split or "dev"
     if volumes and legibility and fused is None:
         assert reference is not None and other is not None
         paths = [reference, other, *further]
@@ -95,6 +123,15 @@ def evaluate_command(
 
     judged = sampled(chosen, sample) if legibility else None
     _evaluate_pairs(chosen, results, names, output, used, described, judged, quiet, as_json)
+
+
+def _refuse_beside_downstream(given: dict[str, Any]) -> None:
+    for option, value in given.items():
+        if value:
+            raise InputError(
+                f"--downstream looks at the methods on the pairs of a table alone: leave {option} "
+                "out, or run it without --downstream."
+            )
 
 
 def _wants_volumes(pairs: Path | None, reference: Path | None, other: Path | None) -> bool:

@@ -209,7 +209,7 @@ _CARDS = (
     MethodCard(
         name="dc2",
         kind="learned",
-        summary="DC2Fusion: sees volumes in 3D; trained on three heads only, leaves bone rather grey.",
+        summary="DC2Fusion: sees volumes in 3D; trained on three heads, leaves bone rather grey.",
         modalities=ALL_MODALITIES,
         parameters=449_355,
         licence="Apache-2.0",

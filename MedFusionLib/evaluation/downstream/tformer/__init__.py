@@ -1,0 +1,1 @@
+"""TFormer, a network that predicts a class from two images of one place."""
