@@ -16,6 +16,7 @@ from MedFusionLib.training.settings import (
     LiveSettings,
     SensingSettings,
     StageSettings,
+    TFSDiffSettings,
     WaveletSettings,
 )
 
@@ -115,5 +116,13 @@ app.command("wavelet")(
         "MedFusionLib.training.wavelet_run",
         "train_wavelet",
         "The wavelet autoencoder: both stages in one run, to rebuild images and then to fuse them.",
+    )
+)
+app.command("tfs-diff")(
+    training_command(
+        TFSDiffSettings,
+        "MedFusionLib.training.tfs_diff_run",
+        "train_tfs_diff",
+        "TFS-Diff: a diffusion of three sources learns to draw what another method makes of them.",
     )
 )
