@@ -145,7 +145,7 @@ _CARDS = (
     MethodCard(
         name="emma",
         kind="learned",
-        summary="EMMA, briefly trained: close to fixed weights; shows lesions, leaves bone grey.",
+        summary="EMMA: trained through imitated scanners, then to show lesions and solid bone.",
         modalities=ALL_MODALITIES,
         parameters=641_775,
         licence="Apache-2.0",

@@ -148,9 +148,9 @@ def new_series(sources: Sources, report: Mapping[str, Any], number: int, name: s
     from pydicom.uid import generate_uid
 
     dataset = deepcopy(sources.identity)
-    for name in ("Series", "Content", "InstanceCreation"):
-        setattr(dataset, f"{name}Date", sources.made.strftime("%Y%m%d"))
-        setattr(dataset, f"{name}Time", sources.made.strftime("%H%M%S"))
+    for what in ("Series", "Content", "InstanceCreation"):
+        setattr(dataset, f"{what}Date", sources.made.strftime("%Y%m%d"))
+        setattr(dataset, f"{what}Time", sources.made.strftime("%H%M%S"))
     dataset.SeriesInstanceUID = generate_uid(prefix=None)
     dataset.SeriesNumber = number + sources.made.minute
     dataset.SeriesDescription = _series_description(report, name)

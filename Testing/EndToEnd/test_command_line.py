@@ -53,6 +53,51 @@ def medfusion(monkeypatch, capsys, *arguments):
     return code, captured.out, captured.err
 
 
+def test_three_volumes_become_one_and_the_report_tells_of_each(folder):
+    """In colour: the PET alone is functional. By the average, so that numpy knows the luminance."""
+    command = [*MEDFUSION, "fuse", "mr.nrrd", "ct.nrrd", "pet.nii.gz", "-o", "out/fused.nrrd"]
+    settings = ["--method", "maximum", "--further-modality", "PET", "--further-window", "0:2000"]
+    written = ["--hidden", "out/hidden.nrrd", "--report", "out/report.html", "--json", "-q"]
+    ran = subprocess.run(
+        [*command, *settings, *written, "--further-colour", "hot"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert ran.returncode == 0, ran.stderr
+    report = json.loads(ran.stdout)
+    (further,) = report["further"]
+    assert (further["modality"], further["colour"]) == ("PET", "hot")
+    assert further["window"]["high"] == 2000 and "metrics" not in report
+    assert set(report["hidden"]["hidden_share"]) == {"reference", "other", "further 1"}
+    fused = read_volume(folder / "out/fused.nrrd")
+    assert fused.is_colour and same_grid(fused, head())
+    page = (folder / "out/report.html").read_text()
+    assert "further 1" in page and "Uptake of the PET" in page
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--further-window", "0:1", "--further-window", "0:2"], "Give it once for each"),
+        (["--navigation"], "two volumes only"),
+        (["--uncertainty", "out/u.nrrd"], "two volumes only"),
+        (["--transform", "none.tfm"], "none.tfm"),
+        (["--further-alignment", "somehow"], "somehow"),
+    ],
+)
+def test_settings_that_three_volumes_cannot_have_are_refused(
+    folder, monkeypatch, capsys, arguments, message
+):
+    monkeypatch.chdir(folder)
+    volumes = ("mr.nrrd", "ct.nrrd", "pet.nii.gz")
+    code, _, error = medfusion(
+        monkeypatch, capsys, "fuse", *volumes, "-o", "out/fused.nrrd", *arguments
+    )
+    assert code != 0 and message in error.replace("\n", " ")
+    assert not list((folder / "out").iterdir())
+
+
 def test_fuse_writes_the_volume_and_prints_the_report_in_a_real_process(folder):
     command = [*MEDFUSION, "fuse", "mr.nrrd", "pet.nii.gz", "-o", "out/fused.nrrd", "--json", "-q"]
     ran = subprocess.run(command, cwd=folder, capture_output=True, text=True)

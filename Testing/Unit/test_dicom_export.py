@@ -172,6 +172,23 @@ def test_the_description_tells_method_weights_and_purpose(tmp_path):
     assert pydicom.dcmread(files[0]).RescaleType == "US", "unspecified: neither HU nor uptake"
 
 
+def test_a_fusion_of_three_names_all_of_them_and_references_the_images_of_each(tmp_path):
+    for number, name in enumerate(("mr", "ct", "pt")):
+        source_series(tmp_path / name, name.upper(), number)
+    mr, ct, pt = (read_volume(tmp_path / name).metadata for name in ("mr", "ct", "pt"))
+    further = [{"modality": "CT", "transform": {"kind": "resample"}}]
+    report = {**REPORT, "further": further, "planes": "three"}
+    files = export_dicom(fused(), mr, report, tmp_path / "out", pt, [ct])
+    derived = pydicom.dcmread(files[0])
+    assert derived.SeriesDescription == "MedFusion asfe: MR + PET + CT"
+    for part in ("MR, PET and CT", "all three planes", "rigid, resample"):
+        assert part in derived.DerivationDescription
+    referenced = {item.ReferencedSOPInstanceUID for item in derived.SourceImageSequence}
+    for name in ("ct", "pt"):
+        images = {pydicom.dcmread(file).SOPInstanceUID for file in (tmp_path / name).iterdir()}
+        assert images <= referenced
+
+
 def test_all_images_share_one_series_and_no_two_share_an_instance(tmp_path):
     headers = [pydicom.dcmread(file) for file in export_dicom(fused(), {}, REPORT, tmp_path / "o")]
     assert len({header.SeriesInstanceUID for header in headers}) == 1
