@@ -204,6 +204,16 @@ _CARDS = (
         paper="arXiv 2310.11910, 2023",
         module="MedFusionLib.methods.wavelet",
     ),
+    MethodCard(
+        name="tfs-diff",
+        kind="learned",
+        summary="TFS-Diff: a diffusion drawn from two or three sources; here asfe's look, slowly.",
+        modalities=ALL_MODALITIES,
+        parameters=1_345_542,
+        licence="Apache-2.0",
+        paper="Xu et al., MICCAI 2024, arXiv 2404.17357",
+        module="MedFusionLib.methods.tfs_diff",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"

@@ -37,7 +37,6 @@ class TFSDiff(nn.Module):
             noisy: the noisy fused images (N, colours, H, W).
             noise_level: (N, 1), the factor of the clean image in ``noisy``.
         """
-        refuse_other_sizes("TFS-Diff", noisy, self.architecture.stride)
         seen = torch.cat([condition, noisy], dim=1)
         weighed = seen * torch.sigmoid(self.channel_attention(seen))
         return self.unet(F.pixel_unshuffle(weighed, self.architecture.fold), noise_level)
@@ -53,7 +52,11 @@ class TFSDiff(nn.Module):
         return condition.repeat_interleave(self.architecture.colours, dim=1)
 
     def diffusion(self, sources: Tensor, present: Tensor) -> Diffusion:
-        """Drawing fused images of these sources; arguments as :meth:`condition` has them."""
+        """Drawing fused images of these sources; arguments as :meth:`condition` has them.
+
+        Raises ``ValueError`` for sizes that are no multiples of the architecture's stride.
+        """
+        refuse_other_sizes("TFS-Diff", sources, self.architecture.stride)
         condition = self.condition(sources, present)
         denoiser = self.output.denoiser(lambda noisy, level: self(condition, noisy, level), sources)
         schedule = self.architecture.build_schedule()
