@@ -32,12 +32,10 @@ class TripleDataset(PairDataset):
 
     def __getitem__(self, index: int) -> tuple[Tensor, ...]:
         reference, other = super().__getitem__(index)
-        third = self.third_of(index)
-        if third is None:
-            third = made_third(self.pairs[index].set, reference[None])[0]
-        else:
-            third = super().__getitem__(third)[1]
-        return reference, other, third
+        place = self.third_of(index)
+        if place is None:
+            return reference, other, made_third(self.pairs[index].set, reference[None])[0]
+        return reference, other, super().__getitem__(place)[1]
 
     def third_of(self, index: int) -> int | None:
         """The pair of another set that has the very same MR slice."""
