@@ -207,7 +207,7 @@ _CARDS = (
     MethodCard(
         name="tfs-diff",
         kind="learned",
-        summary="TFS-Diff: a diffusion drawn from two or three sources; taught briefly by asfe, and below it.",
+        summary="TFS-Diff: diffusion of two or three sources; briefly taught by asfe, below it.",
         modalities=ALL_MODALITIES,
         parameters=1_345_542,
         licence="Apache-2.0",
