@@ -153,6 +153,21 @@ def import_hinet(
     print(f"Wrote {output}. Use it with: medfusion synthesise --weights {output}")
 
 
+@app.command("tfs-diff")
+def import_tfs_diff(
+    checkpoint: Path = typer.Argument(..., help="The authors' file, such as I…_E…_gen.pth."),
+    output: Path = typer.Option(..., "-o", "--output", help="The .safetensors file to write."),
+    norm_groups: int = typer.Option(32, min=1, help="Groups of the UNet's normalisations."),
+) -> None:
+    """Import a checkpoint of TFS-Diff; widths and depth follow from the file."""
+    from MedFusionLib.methods.tfs_diff.author_weights import import_checkpoint
+
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, [checkpoint])
+    import_checkpoint(checkpoint, output, norm_groups)
+    print(f"Wrote {output}. Use it with: --option weights={output}")
+
+
 def _numbers(text: str) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in text.split(","))

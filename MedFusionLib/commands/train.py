@@ -19,6 +19,7 @@ from MedFusionLib.training.settings import (
     LiveSettings,
     SensingSettings,
     StageSettings,
+    TFSDiffSettings,
     WaveletSettings,
 )
 
@@ -142,5 +143,13 @@ app.command("dc2")(
         "MedFusionLib.training.dc2_run",
         "train_dc2",
         "DC2Fusion: train on pairs of whole volumes.",
+    )
+)
+app.command("tfs-diff")(
+    training_command(
+        TFSDiffSettings,
+        "MedFusionLib.training.tfs_diff_run",
+        "train_tfs_diff",
+        "TFS-Diff: a diffusion of three sources learns to draw what another method makes of them.",
     )
 )

@@ -217,6 +217,16 @@ _CARDS = (
         module="MedFusionLib.methods.dc2",
         sees_volumes=True,
     ),
+    MethodCard(
+        name="tfs-diff",
+        kind="learned",
+        summary="TFS-Diff: diffusion of two or three sources; briefly taught by asfe, below it.",
+        modalities=ALL_MODALITIES,
+        parameters=1_345_542,
+        licence="Apache-2.0",
+        paper="Xu et al., MICCAI 2024, arXiv 2404.17357",
+        module="MedFusionLib.methods.tfs_diff",
+    ),
 )
 
 DEFAULT_METHOD = "asfe"

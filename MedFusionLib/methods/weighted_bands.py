@@ -8,21 +8,46 @@ shown. It can strengthen, weaken and darken what a source shows; it cannot draw 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 SOURCES = 2
+"""Of all methods but ``tfs-diff``, whose output weighs three."""
 BANDS = 6
 """Per source: below 1 pixel (standard deviation of the Gaussian), then to about 2, 4, 8, 16, 32."""
-_FINE = 2 * SOURCES
-"""Gains of the two finest bands of both sources."""
 STRIDE = 8
 """Height and width must be multiples: the coarsest smoothing runs at an eighth of the size."""
 _HIGHEST_GAIN = 1.5
 _BRIGHTEST = 1.5
 """The result is at most so many times the sum of the sources: dark places stay dark."""
+
+
+def _channels(sources: int) -> int:
+    """Gains of the bands and of the smoothest images, and the darkening."""
+    return sources * BANDS + sources + 1
+
+
+def _start(sources: int) -> tuple[float, ...]:
+    return *[math.log(2)] * (sources * BANDS), 2.0, *[-1.0] * (sources - 1), -2.0
+
+
+def _fine(sources: int) -> int:
+    """Gains of the two finest bands of all sources."""
+    return 2 * sources
+
+
+def folded_channels(sources: int) -> int:
+    """Maps at half the size of :class:`FoldedBands` for so many sources."""
+    return _channels(sources) + 3 * _fine(sources)
+
+
+def folded_start(sources: int) -> tuple[float, ...]:
+    """What these maps are in an untrained network."""
+    start, fine = _start(sources), _fine(sources)
+    return *[value for value in start[:fine] for _ in range(4)], *start[fine:]
 
 
 class WeightedBands(nn.Module):
@@ -34,33 +59,42 @@ class WeightedBands(nn.Module):
     smooth over 16 pixels, which makes room for two bright sources without taking detail.
     """
 
-    channels = SOURCES * BANDS + 3
-    start: tuple[float, ...] = (*[math.log(2)] * (SOURCES * BANDS), 2.0, -1.0, -2.0)
+    sources = SOURCES
+    channels = _channels(SOURCES)
+    start: tuple[float, ...] = _start(SOURCES)
     """Maps of an untrained network: all detail of both sources over the brighter smooth image."""
 
-    def uncut(self, maps: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
+    def uncut(self, maps: Tensor, *images: Tensor) -> Tensor:
         """The sum before it is cut to the range that can be shown, (N, 1, H, W).
 
         ``maps`` (N, channels, H, W), unbounded; the images (N, 1, H, W) in [0, 1].
         """
-        bands, smoothest = split(torch.cat([image1, image2], dim=1))
+        return self.weighed(maps, *split(torch.cat(images, dim=1)))
+
+    def weighed(self, maps: Tensor, bands: Sequence[Tensor], smoothest: Tensor) -> Tensor:
+        """:meth:`uncut` of images that :func:`split` has parted."""
         shares = torch.sigmoid(maps.to(torch.promote_types(maps.dtype, torch.float32)))
-        details = (shares[:, :-3] * torch.cat(bands, dim=1)).sum(1, keepdim=True)
-        brighter, darker = smoothest.amax(1, keepdim=True), smoothest.amin(1, keepdim=True)
-        base = shares[:, -3:-2] * brighter + shares[:, -2:-1] * darker
+        detail_count = self.sources * BANDS
+        details = (shares[:, :detail_count] * torch.cat(list(bands), dim=1)).sum(1, keepdim=True)
+        base = self.base(shares[:, detail_count:-1], smoothest)
         return base + _HIGHEST_GAIN * details - _smooth_over_16_pixels(shares[:, -1:])
 
-    def cut(self, uncut: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
-        """To [0, 1], and to at most 1.5 times the sum of the sources: black where both are."""
-        highest = self.highest(image1, image2).clamp(max=1)
+    def base(self, shares: Tensor, smoothest: Tensor) -> Tensor:
+        """The smoothest images (N, sources, H, W), weighted by the order of their brightness."""
+        brighter, darker = smoothest.amax(1, keepdim=True), smoothest.amin(1, keepdim=True)
+        return shares[:, :1] * brighter + shares[:, 1:] * darker
+
+    def cut(self, uncut: Tensor, *images: Tensor) -> Tensor:
+        """To [0, 1], and to at most 1.5 times the sum of the sources: black where all are."""
+        highest = self.highest(*images).clamp(max=1)
         return torch.minimum(uncut.clamp(min=0), highest)
 
-    def highest(self, image1: Tensor, image2: Tensor) -> Tensor:
+    def highest(self, *images: Tensor) -> Tensor:
         """The brightest that a result may be over these images, which may exceed 1."""
-        return _BRIGHTEST * (image1 + image2)
+        return _BRIGHTEST * sum(images[1:], images[0])
 
-    def forward(self, maps: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
-        return self.cut(self.uncut(maps, image1, image2), image1, image2)
+    def forward(self, maps: Tensor, *images: Tensor) -> Tensor:
+        return self.cut(self.uncut(maps, *images), *images)
 
 
 class FoldedBands(WeightedBands):
@@ -70,17 +104,14 @@ class FoldedBands(WeightedBands):
     pixel to pixel; the gains of all else are interpolated.
     """
 
-    channels = 4 * _FINE + (WeightedBands.channels - _FINE)
-    start = (
-        tuple(value for value in WeightedBands.start[:_FINE] for _ in range(4))
-        + (WeightedBands.start[_FINE:])
-    )
+    channels = folded_channels(SOURCES)
+    start = folded_start(SOURCES)
 
-    def uncut(self, maps: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
-        fine = F.pixel_shuffle(maps[:, : 4 * _FINE], 2)
-        return super().uncut(
-            torch.cat([fine, _enlarged(maps[:, 4 * _FINE :], 2)], dim=1), image1, image2
-        )
+    def weighed(self, maps: Tensor, bands: Sequence[Tensor], smoothest: Tensor) -> Tensor:
+        fine_count = 4 * _fine(self.sources)
+        fine = F.pixel_shuffle(maps[:, :fine_count], 2)
+        whole = torch.cat([fine, _enlarged(maps[:, fine_count:], 2)], dim=1)
+        return super().weighed(whole, bands, smoothest)
 
 
 def start_maps(projection: nn.Conv2d, output: WeightedBands) -> None:

@@ -40,13 +40,7 @@ def rebuilding_terms(
 
 def rebuilding_distance(image: Tensor, rebuilt: Tensor) -> Tensor:
     """Five times the lack of similarity, and the mean squared difference."""
-    return SIMILARITY * dissimilarity(image, rebuilt) + F.mse_loss(image, rebuilt)
-
-
-def dissimilarity(first: Tensor, second: Tensor) -> Tensor:
-    """Half of 1 - SSIM, which is cut to [0, 1], with borders mirrored: kornia 0.2's loss."""
-    padded = (F.pad(image, (5, 5, 5, 5), mode="reflect") for image in (first, second))
-    return (1 - losses.similarity_map(*padded)).clamp(0, 1).mean() / 2
+    return SIMILARITY * losses.dissimilarity(image, rebuilt).mean() + F.mse_loss(image, rebuilt)
 
 
 def fusion_terms(fused: Tensor, reference: Tensor, other: Tensor) -> dict[str, Tensor]:

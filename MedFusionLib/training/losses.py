@@ -117,6 +117,19 @@ def similarity_map(first: Tensor, second: Tensor) -> Tensor:
     return luminance * structure
 
 
+def dissimilarity(first: Tensor, second: Tensor) -> Tensor:
+    """Half of 1 - SSIM, which is cut to [0, 1], with borders mirrored: kornia 0.2's loss, (N,).
+
+    Images may have several channels, (N, C, H, W), each compared by itself.
+    """
+    padded = (
+        F.pad(image.flatten(0, 1).unsqueeze(1), (5, 5, 5, 5), mode="reflect")
+        for image in (first, second)
+    )
+    lacking = (1 - similarity_map(*padded)).clamp(0, 1) / 2
+    return lacking.view(len(first), -1).mean(1)
+
+
 def edge_preservation(fused: Tensor, first: Tensor, second: Tensor) -> Tensor:
     """Smooth version of Qabf (Xydeas and Petrovic, Electron. Lett. 36:308, 2000), 0 to 1.
 

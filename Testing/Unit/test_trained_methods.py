@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from MedFusionLib.computing.slice_fusion import fuse_slices
 from MedFusionLib.methods import FusionMethod, create_method, method_card
 
-METHODS = ("live", "cddfuse", "emma", "adafuse", "dfvo", "coconet", "wavelet", "dc2")
+METHODS = ("live", "cddfuse", "emma", "adafuse", "dfvo", "coconet", "wavelet", "dc2", "tfs-diff")
 
 
 @pytest.fixture(scope="module", params=METHODS)
@@ -43,7 +43,15 @@ def test_empty_space_stays_exactly_black(shipped: FusionMethod) -> None:
 
 @pytest.mark.parametrize(
     ("name", "stride"),
-    [("cddfuse", 2), ("emma", 16), ("adafuse", 64), ("dfvo", 8), ("coconet", 16), ("wavelet", 4)],
+    [
+        ("cddfuse", 2),
+        ("emma", 16),
+        ("adafuse", 64),
+        ("dfvo", 8),
+        ("coconet", 16),
+        ("wavelet", 4),
+        ("tfs-diff", 8),
+    ],
 )
 def test_size_that_is_no_multiple_of_the_stride_is_refused_with_the_number(
     name: str, stride: int

@@ -76,9 +76,13 @@ class VolumeBands(WeightedBands):
         )
         return torch.cat([fine, enlarged], dim=1)
 
-    def uncut(self, features: Tensor, reference: Tensor, other: Tensor) -> Tensor:
-        """The sum before it is cut to the range that can be shown, (N, 1, D, H, W)."""
-        shares = torch.sigmoid(self.maps(features, reference, other))
+    def uncut(self, maps: Tensor, *images: Tensor) -> Tensor:
+        """The sum before it is cut to the range that can be shown, (N, 1, D, H, W).
+
+        ``maps`` are features (N, 2 width, D/patch, …), the images both sources.
+        """
+        reference, other = images
+        shares = torch.sigmoid(self.maps(maps, reference, other))
         bands, smoothest = split_volumes(torch.cat([reference, other], dim=1))
         details = (shares[:, :_GAINS] * torch.cat(bands, dim=1)).sum(1, keepdim=True)
         brighter, darker = smoothest.amax(1, keepdim=True), smoothest.amin(1, keepdim=True)

@@ -107,5 +107,5 @@ def _encoder_levels(state: Mapping[str, Tensor]) -> list[list[int]]:
         else:
             levels[-1].append(number)
     if not all(levels):
-        raise WeightsError("The stage-I checkpoint lacks encoder blocks (downs.…).")
+        raise WeightsError("The checkpoint lacks encoder blocks (downs.…).")
     return levels

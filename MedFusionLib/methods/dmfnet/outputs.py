@@ -32,8 +32,8 @@ class HeadBands(WeightedBands):
 
     start = tuple(math.atanh(value / _REACH) for value in WeightedBands.start)
 
-    def uncut(self, maps: Tensor, image1: Tensor, image2: Tensor) -> Tensor:
-        return super().uncut(_REACH * maps, image1, image2)
+    def uncut(self, maps: Tensor, *images: Tensor) -> Tensor:
+        return super().uncut(_REACH * maps, *images)
 
 
 OUTPUTS: dict[str, type[TanhOutput] | type[HeadBands]] = {

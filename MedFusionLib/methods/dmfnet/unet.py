@@ -120,7 +120,7 @@ class NoiseConditionedUNet(nn.Module):
 
     Args:
         image_size: nominal image side. It decides nothing but where self-attention sits:
-            level k has it if ``image_size / 2**k`` is in ``attn_res``. The middle always has it.
+            level k has it if ``image_size / 2**k`` is in ``attn_res``.
         in_channel: channels of the noisy image.
         out_channel: channels of the prediction.
         inner_channel: width of the first level and of the noise code; even.
@@ -129,6 +129,7 @@ class NoiseConditionedUNet(nn.Module):
         attn_res: nominal sides with self-attention.
         res_blocks: residual blocks per encoder level; a decoder level has one more.
         dropout: drop-out rate in the second half of each residual block.
+        middle_attention: whether the middle attends, as in the authors' networks.
     """
 
     def __init__(
@@ -142,6 +143,7 @@ class NoiseConditionedUNet(nn.Module):
         attn_res: Sequence[int] = (16,),
         res_blocks: int = 2,
         dropout: float = 0.2,
+        middle_attention: bool = True,
     ) -> None:
         super().__init__()
         self.depth = len(channel_mults)
@@ -168,7 +170,9 @@ class NoiseConditionedUNet(nn.Module):
                 self.encoder.append(Downsample(width))
                 skip_widths.append(width)
 
-        self.middle = nn.ModuleList([stage(width, width, True), stage(width, width, False)])
+        self.middle = nn.ModuleList(
+            [stage(width, width, middle_attention), stage(width, width, False)]
+        )
 
         self.decoder = nn.ModuleList()
         for level in reversed(range(self.depth)):

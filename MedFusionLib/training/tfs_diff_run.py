@@ -1,0 +1,71 @@
+"""One training run of TFS-Diff, from its settings to the final weight file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from MedFusionLib.errors import InputError
+from MedFusionLib.methods import create_method
+from MedFusionLib.methods.several import for_several
+from MedFusionLib.methods.tfs_diff.architecture import PRESETS, Architecture
+from MedFusionLib.methods.tfs_diff.network import TFSDiff
+from MedFusionLib.methods.tfs_diff.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.training.augmentation import Augmentation
+from MedFusionLib.training.rates import RATES
+from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
+from MedFusionLib.training.settings import Hardware, TFSDiffSettings
+from MedFusionLib.training.tfs_diff_module import TFSDiffTraining, fresh_network
+from MedFusionLib.training.third_source import TripleDataset
+from MedFusionLib.weights.files import read_weight_file
+
+
+def train_tfs_diff(
+    settings: TFSDiffSettings, folder: Path, hardware: Hardware, resume: bool = False
+) -> Path:
+    """Train and write ``weights.safetensors`` of the best epoch into ``folder``.
+
+    ``resume`` goes on from the folder's last checkpoint. Raises ``InputError`` for an unknown
+    preset or learning rate curve, for impossible shares, for missing data, and for a folder that
+    holds a run unless ``resume`` is set; ``WeightsError`` if the weights to begin with do not fit
+    the preset.
+    """
+    architecture = chosen("preset", settings.preset, PRESETS)
+    chosen("learning rate curve", settings.rate, RATES)
+    _refuse_impossible_shares(settings, architecture)
+    teacher = create_method(settings.teacher, "cpu")
+    _refuse_crop(settings.crop, teacher.stride, architecture.stride)
+    begin(settings, folder, resume)
+    module = TFSDiffTraining(
+        _first_network(settings, architecture),
+        for_several(teacher),
+        Augmentation(crop=settings.crop),
+        settings,
+    )
+    state = fit(module, settings, folder, hardware, resume, Goal(), TripleDataset)
+    network = network_from_state(part_of_state(state, "network."), architecture)
+    save_network(network.half(), folder / WEIGHTS_NAME)
+    return folder / WEIGHTS_NAME
+
+
+def _refuse_impossible_shares(settings: TFSDiffSettings, architecture: Architecture) -> None:
+    if max(settings.absent_share, settings.coarse_share) > 1:
+        raise InputError("--absent-share and --coarse-share are shares from 0 to 1.")
+    if settings.absent_share and not architecture.knows_absence:
+        raise InputError(
+            f"The preset '{settings.preset}' knows no absent source: give --absent-share 0."
+        )
+
+
+def _refuse_crop(crop: int, *strides: int) -> None:
+    if any(crop % stride for stride in strides):
+        raise InputError(
+            f"--crop is a multiple of {max(strides)} here, which {crop} is not: the method that "
+            "makes the wanted images needs it."
+        )
+
+
+def _first_network(settings: TFSDiffSettings, architecture: Architecture) -> TFSDiff:
+    if not settings.start_from:
+        return fresh_network(architecture)
+    file = read_weight_file(Path(settings.start_from), METHOD)
+    return network_from_state(file.tensors, architecture).train()
