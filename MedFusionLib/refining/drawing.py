@@ -40,7 +40,7 @@ def refuse_unlearned(modality: str, grid: FinerGrid) -> None:
     """Raise ``InputError`` where the network would be asked for what it has not learned."""
     reason = unlearned(modality, grid)
     if reason:
-        raise InputError(f"{reason} Choose --refinement interpolation.")
+        raise InputError(f"{reason} Choose the refinement 'interpolation'.")
 
 
 def relative_step(grid: FinerGrid) -> float:

@@ -71,7 +71,7 @@ def finer_grid(name: str, reference: Volume, others: Sequence[Volume]) -> FinerG
     if max(reference.spacing) < LEAST_GAIN * step:
         raise InputError(
             f"The reference's voxels are {millimetres(reference.spacing)} already: the grid "
-            f"'{name}' ({step:.4g} mm) gains nothing. Choose --grid reference."
+            f"'{name}' ({step:.4g} mm) gains nothing. Choose the grid 'reference'."
         )
     shape = [
         _count(n, old, step)
@@ -80,8 +80,8 @@ def finer_grid(name: str, reference: Volume, others: Sequence[Volume]) -> FinerG
     if math.prod(shape) > MOST_VOXELS:
         raise InputError(
             f"The grid '{name}' ({step:.4g} mm) would have {math.prod(shape) / 1e6:.0f} million "
-            f"voxels, more than the {MOST_VOXELS / 1e6:.0f} million that are fused. Choose --grid "
-            "reference, or crop or resample the reference first."
+            f"voxels, more than the {MOST_VOXELS / 1e6:.0f} million that are fused. Choose the "
+            "grid 'reference', or crop or resample the reference first."
         )
     i, j, k = (old if _is_same(old, step) else step for old in reference.spacing)
     return FinerGrid(

@@ -53,8 +53,8 @@ def refuse_unknown(grid: str, refinement: str) -> None:
         )
     if grid == "reference" and refinement == "network":
         raise InputError(
-            "The network refines onto a finer grid: choose --grid isotropic or finest with "
-            "--refinement network."
+            "The network refines onto a finer grid: choose the grid 'isotropic' or 'finest' "
+            "with it."
         )
 
 
