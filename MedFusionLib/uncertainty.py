@@ -54,8 +54,8 @@ def fuse_with_uncertainty(
     """
     if options.get("grid", "reference") != "reference":
         raise InputError(
-            "The uncertainty is computed on the reference's grid alone. Choose the grid 'reference', "
-            "or leave the uncertainty away."
+            "The uncertainty is computed on the reference's grid alone. Choose the grid "
+            "'reference', or leave the uncertainty away."
         )
     chosen = {"draws": DRAWS, **(method_options or {})}
     drawing = _drawing_method(method, device, chosen)

@@ -98,7 +98,7 @@ def test_a_grid_of_too_many_voxels_is_refused() -> None:
     [
         ("cubic", "interpolation", "no grid 'cubic'"),
         ("isotropic", "magic", "no refinement 'magic'"),
-        ("reference", "network", "choose --grid isotropic or finest"),
+        ("reference", "network", "choose the grid 'isotropic' or 'finest'"),
     ],
 )
 def test_unknown_names_are_refused(grid: str, refinement: str, sentence: str) -> None:
