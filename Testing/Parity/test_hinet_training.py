@@ -26,14 +26,17 @@ OF_DISCRIMINATOR: Rules = ((r"^", "model."),)
 
 def made_up(network: nn.Module, rules: Rules, salt: str, gain: float) -> nn.Module:
     shapes = {author_key(key, rules): shape for key, shape in stored_shapes(network).items()}
-    return filled_renamed(network, weights_by_recipe(shapes, int(salt, 16), gain), rules).train()
+    filled = filled_renamed(network, weights_by_recipe(shapes, int(salt, 16), gain), rules)
+    # In double precision, so that no processor's order of summation has a say.
+    return filled.double().train()
 
 
 class FirstStep:
     """One step of both networks, in the order of ``HiNetTraining``, and what it leaves behind."""
 
     def __init__(self, folder: Path) -> None:
-        self.expected, metadata = read_case(folder / "trainstep_prng.safetensors")
+        expected, metadata = read_case(folder / "trainstep_prng.safetensors")
+        self.expected = {key: value.double() for key, value in expected.items()}
         salt, config = metadata["salt"], metadata["config"]
         width = Architecture(config["ngf"])
         self.network = made_up(HiNet(width), RULES, salt, float(metadata["gain_generator"]))
