@@ -126,7 +126,7 @@ def test_fuse_writes_a_finer_grid_and_the_map_of_what_was_not_measured(folder):
     [
         (["--grid", "fine"], "There is no grid 'fine'"),
         (["--grid", "finest", "--refinement", "ai"], "There is no refinement 'ai'"),
-        (["--refinement", "network"], "choose --grid isotropic or finest"),
+        (["--refinement", "network"], "choose the grid 'isotropic' or 'finest'"),
         (["--invented", "out/map.nrrd"], "--invented is for a finer grid"),
         (["--grid", "finest", "--method", "ddfm", "--uncertainty", "out/u.nrrd"], "grid alone"),
         (["--grid", "finest", "--invented", "ct.nrrd"], "ct.nrrd"),
