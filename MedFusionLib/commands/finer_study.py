@@ -26,14 +26,14 @@ def finer_study_command(
 ) -> None:
     """Thin volumes, refine them, and compare with the slices that were left out."""
     from MedFusionLib.evaluation.finer_study import judge
-    from MedFusionLib.refining.weight_file import load_network, shipped_network
+    from MedFusionLib.refining.weight_file import load_network
     from MedFusionLib.volumes.files import read_volume
 
     if json_file is not None:
         refuse_unwritable_file(json_file)
         refuse_collisions({"--json": json_file}, [*volumes, weights])
     kept = [_factor(text) for text in factors.split(",")]
-    network, _ = shipped_network() if weights is None else load_network(weights)
+    network, _ = load_network() if weights is None else load_network(weights)
     rows: list[dict[str, Any]] = []
     for path in volumes:
         say(f"Reading {path}", quiet)

@@ -32,10 +32,9 @@ def import_asfe(
     """Import a checkpoint of ASFE-Fusion; the defaults are the published widths."""
     from MedFusionLib.methods.asfe.author_weights import import_checkpoint
 
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output, _numbers(widths), patch, dim, heads)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
 
 
 @app.command("dmfnet")
@@ -49,10 +48,9 @@ def import_dmfnet(
     """Import both checkpoints of DM-FNet; widths and depth follow from the files."""
     from MedFusionLib.methods.dmfnet.import_checkpoints import import_checkpoints
 
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [unet, head])
+    _refuse_unwritable(output, [unet, head])
     import_checkpoints(unet, head, output, _numbers(time_steps), norm_groups)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
 
 
 @app.command("cddfuse")
@@ -71,10 +69,9 @@ def import_cddfuse(
 
     if skip not in SKIPS:
         raise InputError(f"--skip is one of {', '.join(SKIPS)}, not '{skip}'.")
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output, skip)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
 
 
 @app.command("emma")
@@ -85,10 +82,9 @@ def import_emma(
     """Import a checkpoint of EMMA's fusion network; widths and heads follow from the file."""
     from MedFusionLib.methods.emma.author_weights import import_checkpoint
 
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
 
 
 @app.command("adafuse")
@@ -100,10 +96,9 @@ def import_adafuse(
     """Import a checkpoint of AdaFuse, with one encoder or two; widths follow from the file."""
     from MedFusionLib.methods.adafuse.author_weights import import_checkpoint
 
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output, heads)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
 
 
 @app.command("dfvo")
@@ -114,10 +109,9 @@ def import_dfvo(
     """Import a checkpoint of DFVO, for training or for inference; widths follow from the file."""
     from MedFusionLib.methods.dfvo.author_weights import import_checkpoint
 
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
 
 
 @app.command("coconet")
@@ -128,10 +122,9 @@ def import_coconet(
     """Import a checkpoint of CoCoNet, its encoder (VGG-19) with it."""
     from MedFusionLib.methods.coconet.author_weights import import_checkpoint
 
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
 
 
 @app.command("hinet")
@@ -147,10 +140,9 @@ def import_hinet(
     first, comma, second = inputs.partition(",")
     if not comma or "," in second:
         raise InputError(f"'{inputs}' is not two sequences. Write them like T1,T2.")
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output, (first.strip(), second.strip()), target)
-    print(f"Wrote {output}. Use it with: medfusion synthesise --weights {output}")
+    _tell(output, "medfusion synthesise --weights ")
 
 
 @app.command("tfs-diff")
@@ -162,10 +154,19 @@ def import_tfs_diff(
     """Import a checkpoint of TFS-Diff; widths and depth follow from the file."""
     from MedFusionLib.methods.tfs_diff.author_weights import import_checkpoint
 
-    refuse_unwritable_file(output)
-    refuse_collisions({"--output": output}, [checkpoint])
+    _refuse_unwritable(output, [checkpoint])
     import_checkpoint(checkpoint, output, norm_groups)
-    print(f"Wrote {output}. Use it with: --option weights={output}")
+    _tell(output)
+
+
+def _refuse_unwritable(output: Path, checkpoints: list[Path]) -> None:
+    """Before anything is read."""
+    refuse_unwritable_file(output)
+    refuse_collisions({"--output": output}, checkpoints)
+
+
+def _tell(output: Path, use: str = "--option weights=") -> None:
+    print(f"Wrote {output}. Use it with: {use}{output}")
 
 
 def _numbers(text: str) -> tuple[int, ...]:

@@ -7,12 +7,15 @@ measured slices beside show the same.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from MedFusionLib.errors import WeightsError
 
 MOST_ADDED = 0.5
 """Midway between two slices, as a share of what they differ by within 3×3 pixels."""
@@ -30,6 +33,14 @@ class Architecture:
 
     def as_config(self) -> dict[str, Any]:
         return asdict(self)
+
+
+def from_config(config: Mapping[str, int]) -> Architecture:
+    """The size that a weight file's header describes; raises ``WeightsError`` for another one."""
+    try:
+        return Architecture(**config)
+    except TypeError as error:
+        raise WeightsError(f"The size of the slice refiner is damaged: {error}.") from error
 
 
 class ResidualBlock(nn.Module):

@@ -107,10 +107,10 @@ def _by_network(
     cancel: Callable[[], bool] | None,
 ) -> tuple[Any, str]:
     from MedFusionLib.refining.drawing import refined, refuse_unlearned
-    from MedFusionLib.refining.weight_file import shipped_network
+    from MedFusionLib.refining.weight_file import load_network
 
     refuse_unlearned(reference.modality, grid)
-    network, sha256 = shipped_network()
+    network, sha256 = load_network()
     return refined(reference.voxels, grid, window, network, device, cancel), sha256
 
 

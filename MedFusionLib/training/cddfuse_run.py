@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from MedFusionLib.methods.cddfuse.architecture import PRESETS, Architecture
+from MedFusionLib.methods.cddfuse.architecture import PRESETS
 from MedFusionLib.methods.cddfuse.network import CDDFuse
-from MedFusionLib.methods.cddfuse.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.methods.cddfuse.weight_file import FILE
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.cddfuse_losses import LOSSES
 from MedFusionLib.training.cddfuse_module import CDDFuseTraining
 from MedFusionLib.training.rates import RATES
-from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
+from MedFusionLib.training.runs import Goal, begin, chosen, fit
 from MedFusionLib.training.settings import CDDFuseSettings, Hardware
-from MedFusionLib.weights.files import read_weight_file
+from MedFusionLib.training.trained_networks import first_network, write_trained
 
 
 def train_cddfuse(
@@ -31,18 +31,10 @@ def train_cddfuse(
     chosen("learning rate curve", settings.rate, RATES)
     begin(settings, folder, resume)
     module = CDDFuseTraining(
-        _first_network(settings, architecture),
+        first_network(FILE, settings.start_from, architecture, CDDFuse),
         loss(settings.legibility),
         Augmentation(crop=settings.crop),
         settings,
     )
-    state = part_of_state(fit(module, settings, folder, hardware, resume, Goal()), "network.")
-    save_network(network_from_state(state, architecture), folder / WEIGHTS_NAME)
-    return folder / WEIGHTS_NAME
-
-
-def _first_network(settings: CDDFuseSettings, architecture: Architecture) -> CDDFuse:
-    if not settings.start_from:
-        return CDDFuse(architecture)
-    file = read_weight_file(Path(settings.start_from), METHOD)
-    return network_from_state(file.tensors, architecture).train()
+    state = fit(module, settings, folder, hardware, resume, Goal())
+    return write_trained(FILE, state, architecture, folder)

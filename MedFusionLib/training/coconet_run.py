@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.methods.checkpoints import stored_shapes
-from MedFusionLib.methods.coconet.architecture import PRESETS, Architecture
-from MedFusionLib.methods.coconet.network import CoCoNet
-from MedFusionLib.methods.coconet.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.methods.coconet.architecture import PRESETS
+from MedFusionLib.methods.coconet.weight_file import FILE
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.coconet_losses import LOSSES, NEGATIVES
 from MedFusionLib.training.coconet_module import CoCoNetTraining, Stages, fresh_network
-from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
+from MedFusionLib.training.runs import Goal, begin, chosen, fit
 from MedFusionLib.training.settings import CoCoNetSettings, Hardware
 from MedFusionLib.training.target_regions import TargetPairDataset
-from MedFusionLib.weights.files import read_weight_file
+from MedFusionLib.training.trained_networks import first_network, write_trained
 
 
 def train_coconet(
@@ -33,7 +31,7 @@ def train_coconet(
     stages = stages_of(settings)
     begin(settings, folder, resume)
     module = CoCoNetTraining(
-        _first_network(settings, architecture),
+        first_network(FILE, settings.start_from, architecture, fresh_network),
         lambda terms: loss(terms, settings.legibility),
         Augmentation(crop=settings.crop),
         settings.learning_rate,
@@ -41,12 +39,7 @@ def train_coconet(
         stages,
     )
     state = fit(module, settings, folder, hardware, resume, Goal(), TargetPairDataset)
-    state = part_of_state(state, "network.")
-    network = network_from_state(
-        {key: state[key] for key in stored_shapes(module.network)}, architecture
-    )
-    save_network(network, folder / WEIGHTS_NAME)
-    return folder / WEIGHTS_NAME
+    return write_trained(FILE, state, architecture, folder)
 
 
 def stages_of(settings: CoCoNetSettings) -> Stages:
@@ -81,10 +74,3 @@ def stages_of(settings: CoCoNetSettings) -> Stages:
 def _epochs(share: float, epochs: int) -> int:
     """A stage with a share has at least one epoch."""
     return max(round(share * epochs), 1) if share else 0
-
-
-def _first_network(settings: CoCoNetSettings, architecture: Architecture) -> CoCoNet:
-    if not settings.start_from:
-        return fresh_network(architecture)
-    file = read_weight_file(Path(settings.start_from), METHOD)
-    return network_from_state(file.tensors, architecture).train()

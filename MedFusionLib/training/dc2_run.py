@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.methods.checkpoints import stored_shapes
-from MedFusionLib.methods.dc2.architecture import PRESETS, Architecture
+from MedFusionLib.methods.dc2.architecture import PRESETS
 from MedFusionLib.methods.dc2.network import DC2Fusion
-from MedFusionLib.methods.dc2.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.methods.dc2.weight_file import FILE
 from MedFusionLib.training.data import SlicePair
 from MedFusionLib.training.dc2_losses import LOSSES
 from MedFusionLib.training.dc2_module import DC2Training
 from MedFusionLib.training.rates import RATES
-from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
+from MedFusionLib.training.runs import Goal, begin, chosen, fit
 from MedFusionLib.training.settings import DC2Settings, Hardware, RunSettings
+from MedFusionLib.training.trained_networks import first_network, write_trained
 from MedFusionLib.training.volume_augmentation import VolumeAugmentation
 from MedFusionLib.training.volume_data import read_volume_pairs
-from MedFusionLib.weights.files import read_weight_file
 
 
 def train_dc2(
@@ -37,27 +36,17 @@ def train_dc2(
         raise InputError("dc2 trains on one pair of volumes per step. Leave --batch-size at 1.")
     begin(settings, folder, resume)
     module = DC2Training(
-        _first_network(settings, architecture),
+        first_network(FILE, settings.start_from, architecture, DC2Fusion),
         loss,
         VolumeAugmentation(settings.depth, settings.crop, architecture.stride),
         settings.learning_rate,
         settings.rate,
         settings.epochs * settings.steps,
     )
-    fitted = fit(module, settings, folder, hardware, resume, Goal(), read=_read_pairs)
-    state = part_of_state(fitted, "network.")
-    trained = {key: state[key] for key in stored_shapes(module.network)}
-    save_network(network_from_state(trained, architecture), folder / WEIGHTS_NAME)
-    return folder / WEIGHTS_NAME
+    state = fit(module, settings, folder, hardware, resume, Goal(), read=_read_pairs)
+    return write_trained(FILE, state, architecture, folder)
 
 
 def _read_pairs(settings: RunSettings, split: str) -> list[SlicePair]:
     assert isinstance(settings, DC2Settings)
     return read_volume_pairs(Path(settings.data), Path(settings.pairs), split)
-
-
-def _first_network(settings: DC2Settings, architecture: Architecture) -> DC2Fusion:
-    if not settings.start_from:
-        return DC2Fusion(architecture)
-    file = read_weight_file(Path(settings.start_from), METHOD)
-    return network_from_state(file.tensors, architecture).train()

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from MedFusionLib.methods.checkpoints import stored_shapes
-from MedFusionLib.methods.dfvo.architecture import PRESETS, Architecture
-from MedFusionLib.methods.dfvo.network import DFVO
-from MedFusionLib.methods.dfvo.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.methods.dfvo.architecture import PRESETS
+from MedFusionLib.methods.dfvo.weight_file import FILE
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.dfvo_module import TRAININGS, fresh_network
 from MedFusionLib.training.dfvo_objectives import GOALS, LOSSES
 from MedFusionLib.training.rates import RATES
-from MedFusionLib.training.runs import WEIGHTS_NAME, begin, chosen, fit, part_of_state
+from MedFusionLib.training.runs import begin, chosen, fit
 from MedFusionLib.training.settings import DFVOSettings, Hardware
-from MedFusionLib.weights.files import read_weight_file
+from MedFusionLib.training.trained_networks import first_network, write_trained
 
 
 def train_dfvo(
@@ -32,23 +30,12 @@ def train_dfvo(
     chosen("learning rate curve", settings.rate, RATES)
     begin(settings, folder, resume)
     module = TRAININGS[settings.loss](
-        _first_network(settings, architecture),
+        first_network(FILE, settings.start_from, architecture, fresh_network),
         loss(settings.legibility, architecture),
         Augmentation(crop=settings.crop),
         settings.learning_rate,
         settings.rate,
         settings.epochs * settings.steps,
     )
-    state = part_of_state(
-        fit(module, settings, folder, hardware, resume, GOALS[settings.loss]), "network."
-    )
-    trained = {key: state[key] for key in stored_shapes(module.network)}
-    save_network(network_from_state(trained, architecture), folder / WEIGHTS_NAME)
-    return folder / WEIGHTS_NAME
-
-
-def _first_network(settings: DFVOSettings, architecture: Architecture) -> DFVO:
-    if not settings.start_from:
-        return fresh_network(architecture)
-    file = read_weight_file(Path(settings.start_from), METHOD)
-    return network_from_state(file.tensors, architecture).train()
+    state = fit(module, settings, folder, hardware, resume, GOALS[settings.loss])
+    return write_trained(FILE, state, architecture, folder)

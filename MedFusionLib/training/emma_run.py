@@ -7,9 +7,8 @@ from pathlib import Path
 
 from MedFusionLib.methods import create_method
 from MedFusionLib.methods.checkpoints import stored_shapes
-from MedFusionLib.methods.emma.architecture import PRESETS, Architecture
-from MedFusionLib.methods.emma.network import UFuser
-from MedFusionLib.methods.emma.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.methods.emma.architecture import PRESETS
+from MedFusionLib.methods.emma.weight_file import FILE
 from MedFusionLib.training import emma_sensing
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.emma_losses import EquivariantLoss, LegibleEquivariantLoss
@@ -18,7 +17,7 @@ from MedFusionLib.training.emma_transforms import Transforms
 from MedFusionLib.training.legible_module import FuserLoss
 from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
 from MedFusionLib.training.settings import EMMASettings, Hardware, SensingSettings
-from MedFusionLib.weights.files import read_weight_file
+from MedFusionLib.training.trained_networks import first_network, write_trained
 
 
 def _equivariant(settings: EMMASettings, corners: bool) -> EquivariantLoss:
@@ -76,19 +75,11 @@ def train_emma(
     loss = chosen("loss", settings.loss, LOSSES)(settings)
     begin(settings, folder, resume)
     module = EMMATraining(
-        _first_network(settings, architecture),
+        first_network(FILE, settings.start_from, architecture, fresh_network),
         loss,
         Augmentation(crop=settings.crop),
         settings.learning_rate,
         settings.epochs * settings.steps,
     )
-    state = part_of_state(fit(module, settings, folder, hardware, resume, Goal()), "network.")
-    save_network(network_from_state(state, architecture), folder / WEIGHTS_NAME)
-    return folder / WEIGHTS_NAME
-
-
-def _first_network(settings: EMMASettings, architecture: Architecture) -> UFuser:
-    if not settings.start_from:
-        return fresh_network(architecture)
-    file = read_weight_file(Path(settings.start_from), METHOD)
-    return network_from_state(file.tensors, architecture).train()
+    state = fit(module, settings, folder, hardware, resume, Goal())
+    return write_trained(FILE, state, architecture, folder)

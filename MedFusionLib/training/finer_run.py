@@ -5,19 +5,18 @@ from __future__ import annotations
 from pathlib import Path
 
 from MedFusionLib.refining.network import Architecture, SliceRefiner
-from MedFusionLib.refining.weight_file import load_network, network_from_state, save_network
+from MedFusionLib.refining.weight_file import FILE
 from MedFusionLib.training.finer_module import FinerTraining
 from MedFusionLib.training.rates import RATES
 from MedFusionLib.training.runs import (
-    WEIGHTS_NAME,
     Goal,
     begin,
     chosen,
     fit_on,
-    part_of_state,
 )
 from MedFusionLib.training.settings import FinerSettings, Hardware
 from MedFusionLib.training.slabs import fixed_slabs, read_heads, slab_loader
+from MedFusionLib.training.trained_networks import write_trained
 
 GOAL = Goal("dev/gain", "max")
 
@@ -37,7 +36,7 @@ def train_finer(
     heads, dev = read_heads(data, settings.volumes), read_heads(data, settings.dev_volumes)
     begin(settings, folder, resume)
     module = FinerTraining(
-        load_network(Path(settings.start_from))[0].train()
+        FILE.load(settings.start_from)[0].train()
         if settings.start_from
         else SliceRefiner(architecture),
         settings.learning_rate,
@@ -50,8 +49,4 @@ def train_finer(
         fixed_slabs(dev, *size, settings.dev_slabs),
     )
     state = fit_on(loaders, module, settings, folder, hardware, resume, GOAL)
-    config = module.network.architecture.as_config()
-    save_network(
-        network_from_state(part_of_state(state, "network."), config), folder / WEIGHTS_NAME
-    )
-    return folder / WEIGHTS_NAME
+    return write_trained(FILE, state, module.network.architecture, folder)

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from MedFusionLib.methods.checkpoints import stored_shapes
 from MedFusionLib.methods.hinet.architecture import PRESETS, Architecture
 from MedFusionLib.methods.hinet.network import HiNet
-from MedFusionLib.methods.hinet.weight_file import network_from_state, save_network
+from MedFusionLib.methods.hinet.weight_file import FILE
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.hinet_contrasts import ContrastModel
 from MedFusionLib.training.hinet_data import loaders, read_head
 from MedFusionLib.training.hinet_module import HiNetTraining
 from MedFusionLib.training.rates import RATES
-from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit_on, part_of_state
+from MedFusionLib.training.runs import Goal, begin, chosen, fit_on
 from MedFusionLib.training.settings import Hardware, HiNetSettings
+from MedFusionLib.training.trained_networks import write_trained
 
 
 def train_hinet(
@@ -41,7 +41,4 @@ def train_hinet(
     )
     data = loaders(head.slices(), settings.batch_size, settings.steps, settings.seed)
     state = fit_on(data, module, settings, folder, hardware, resume, Goal("dev/error", "min"))
-    trained = part_of_state(state, "network.")
-    kept = {key: trained[key] for key in stored_shapes(module.network)}
-    save_network(network_from_state(kept, architecture), folder / WEIGHTS_NAME)
-    return folder / WEIGHTS_NAME
+    return write_trained(FILE, state, architecture, folder)

@@ -8,15 +8,14 @@ from MedFusionLib.errors import InputError
 from MedFusionLib.methods import create_method
 from MedFusionLib.methods.several import for_several
 from MedFusionLib.methods.tfs_diff.architecture import PRESETS, Architecture
-from MedFusionLib.methods.tfs_diff.network import TFSDiff
-from MedFusionLib.methods.tfs_diff.weight_file import METHOD, network_from_state, save_network
+from MedFusionLib.methods.tfs_diff.weight_file import FILE
 from MedFusionLib.training.augmentation import Augmentation
 from MedFusionLib.training.rates import RATES
-from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit, part_of_state
+from MedFusionLib.training.runs import WEIGHTS_NAME, Goal, begin, chosen, fit
 from MedFusionLib.training.settings import Hardware, TFSDiffSettings
 from MedFusionLib.training.tfs_diff_module import TFSDiffTraining, fresh_network
 from MedFusionLib.training.third_source import TripleDataset
-from MedFusionLib.weights.files import read_weight_file
+from MedFusionLib.training.trained_networks import first_network, trained_network
 
 
 def train_tfs_diff(
@@ -36,14 +35,13 @@ def train_tfs_diff(
     _refuse_crop(settings.crop, teacher.stride, architecture.stride)
     begin(settings, folder, resume)
     module = TFSDiffTraining(
-        _first_network(settings, architecture),
+        first_network(FILE, settings.start_from, architecture, fresh_network),
         for_several(teacher),
         Augmentation(crop=settings.crop),
         settings,
     )
     state = fit(module, settings, folder, hardware, resume, Goal(), TripleDataset)
-    network = network_from_state(part_of_state(state, "network."), architecture)
-    save_network(network.half(), folder / WEIGHTS_NAME)
+    FILE.save(trained_network(FILE, state, architecture).half(), folder / WEIGHTS_NAME)
     return folder / WEIGHTS_NAME
 
 
@@ -62,10 +60,3 @@ def _refuse_crop(crop: int, *strides: int) -> None:
             f"--crop is a multiple of {max(strides)} here, which {crop} is not: the method that "
             "makes the wanted images needs it."
         )
-
-
-def _first_network(settings: TFSDiffSettings, architecture: Architecture) -> TFSDiff:
-    if not settings.start_from:
-        return fresh_network(architecture)
-    file = read_weight_file(Path(settings.start_from), METHOD)
-    return network_from_state(file.tensors, architecture).train()

@@ -14,7 +14,7 @@ from MedFusionLib.evaluation.finer_study import judge, linear, nearest, thinned
 from MedFusionLib.refining.network import Architecture, SliceRefiner
 from MedFusionLib.refining.spline import spline_weights
 from MedFusionLib.refining.thinning import thinning
-from MedFusionLib.refining.weight_file import load_network, shipped_network
+from MedFusionLib.refining.weight_file import load_network
 from MedFusionLib.sample_data import REFERENCE as SAMPLE_MR
 from MedFusionLib.training.finer_run import train_finer
 from MedFusionLib.training.settings import FinerSettings, Hardware
@@ -82,7 +82,7 @@ def test_an_untrained_network_scores_as_the_spline_does_and_ct_is_left_to_spline
 
 
 def test_the_shipped_network_is_small_and_comes_closer_to_the_sample_head_than_splines() -> None:
-    network, sha256 = shipped_network()
+    network, sha256 = load_network()
     assert weights_entry("finer").sha256 == sha256
     assert weights_entry("finer").path.stat().st_size <= 1_000_000
     whole = read_volume(SAMPLE_MR)

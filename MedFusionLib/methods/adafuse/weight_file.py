@@ -1,41 +1,12 @@
-"""Our own weight files of AdaFuse: safetensors with the architecture in the header."""
+"""Our own weight files of AdaFuse."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
-import torch
-from torch import Tensor
-
 from MedFusionLib.methods.adafuse.architecture import Architecture
 from MedFusionLib.methods.adafuse.network import AdaFuse
-from MedFusionLib.methods.checkpoints import filled, stored_tensors
-from MedFusionLib.weights.files import read_weight_file, write_weight_file
+from MedFusionLib.methods.network_files import NetworkFile
 
 METHOD = "adafuse"
-
-
-def empty_network(architecture: Architecture) -> AdaFuse:
-    """A network without memory, whose tensors must still be assigned."""
-    with torch.device("meta"):
-        return AdaFuse(architecture)
-
-
-def network_from_state(state: Mapping[str, Tensor], architecture: Architecture) -> AdaFuse:
-    """Network in evaluation mode, float32, from tensors under our names.
-
-    Raises ``WeightsError`` naming what is missing, unexpected or of another shape.
-    """
-    return filled(empty_network(architecture), state)
-
-
-def save_network(network: AdaFuse, path: Path) -> None:
-    """Write a network's weights and architecture, whole or not at all."""
-    write_weight_file(path, METHOD, stored_tensors(network), network.architecture.as_config())
-
-
-def load_network(path: Path) -> tuple[AdaFuse, str]:
-    """Network from a file that :func:`save_network` wrote, and the file's SHA-256."""
-    file = read_weight_file(path, METHOD)
-    return network_from_state(file.tensors, Architecture(**file.config)), file.sha256
+FILE = NetworkFile(METHOD, AdaFuse, lambda config: Architecture(**config))
+empty_network = FILE.empty
+network_from_state, save_network, load_network = FILE.from_state, FILE.save, FILE.load

@@ -6,10 +6,8 @@ from pathlib import Path
 
 import torch
 
-from MedFusionLib.methods.coconet.architecture import from_config
-from MedFusionLib.methods.coconet.weight_file import METHOD, load_network, network_from_state
+from MedFusionLib.methods.coconet.weight_file import METHOD, load_network
 from MedFusionLib.methods.trained import TrainedMethod
-from MedFusionLib.weights import load_weights
 
 
 class CoCoNetMethod(TrainedMethod):
@@ -20,8 +18,4 @@ class CoCoNetMethod(TrainedMethod):
 
 def create(device: torch.device, weights: str | Path | None = None) -> CoCoNetMethod:
     """The method with its shipped weights, or with a file that ``import-weights`` wrote."""
-    if weights is not None:
-        network, sha256 = load_network(Path(weights))
-        return CoCoNetMethod(network, sha256, device)
-    state, entry = load_weights(METHOD)
-    return CoCoNetMethod(network_from_state(state, from_config(entry.config)), entry.sha256, device)
+    return CoCoNetMethod(*load_network(weights), device)

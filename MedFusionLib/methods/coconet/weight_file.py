@@ -1,41 +1,12 @@
-"""Our own weight files of CoCoNet: safetensors with the architecture in the header."""
+"""Our own weight files of CoCoNet."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-
-import torch
-from torch import Tensor
-
-from MedFusionLib.methods.checkpoints import filled, stored_tensors
-from MedFusionLib.methods.coconet.architecture import Architecture, from_config
+from MedFusionLib.methods.coconet.architecture import from_config
 from MedFusionLib.methods.coconet.network import CoCoNet
-from MedFusionLib.weights.files import read_weight_file, write_weight_file
+from MedFusionLib.methods.network_files import NetworkFile
 
 METHOD = "coconet"
-
-
-def empty_network(architecture: Architecture) -> CoCoNet:
-    """A network without memory, whose tensors must still be assigned."""
-    with torch.device("meta"):
-        return CoCoNet(architecture)
-
-
-def network_from_state(state: Mapping[str, Tensor], architecture: Architecture) -> CoCoNet:
-    """Network in evaluation mode, float32, from tensors under our names.
-
-    Raises ``WeightsError`` naming what is missing, unexpected or of another shape.
-    """
-    return filled(empty_network(architecture), state)
-
-
-def save_network(network: CoCoNet, path: Path) -> None:
-    """Write a network's weights and architecture, whole or not at all."""
-    write_weight_file(path, METHOD, stored_tensors(network), network.architecture.as_config())
-
-
-def load_network(path: Path) -> tuple[CoCoNet, str]:
-    """Network from a file that :func:`save_network` wrote, and the file's SHA-256."""
-    file = read_weight_file(path, METHOD)
-    return network_from_state(file.tensors, from_config(file.config)), file.sha256
+FILE = NetworkFile(METHOD, CoCoNet, from_config)
+empty_network = FILE.empty
+network_from_state, save_network, load_network = FILE.from_state, FILE.save, FILE.load

@@ -7,10 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from MedFusionLib.methods.dc2.architecture import from_config
-from MedFusionLib.methods.dc2.weight_file import METHOD, load_network, network_from_state
+from MedFusionLib.methods.dc2.weight_file import METHOD, load_network
 from MedFusionLib.methods.trained import TrainedMethod, shown
-from MedFusionLib.weights import load_weights
 
 WINDOW = (96, 128, 128)
 """Voxels, nearly a whole head in one direction; takes 0.6 GB."""
@@ -38,8 +36,4 @@ class DC2Method(TrainedMethod):
 
 def create(device: torch.device, weights: str | Path | None = None) -> DC2Method:
     """The method with its shipped weights, or with the file of a training run."""
-    if weights is not None:
-        network, sha256 = load_network(Path(weights))
-        return DC2Method(network, sha256, device)
-    state, entry = load_weights(METHOD)
-    return DC2Method(network_from_state(state, from_config(entry.config)), entry.sha256, device)
+    return DC2Method(*load_network(weights), device)

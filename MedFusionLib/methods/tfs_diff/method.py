@@ -11,10 +11,9 @@ from torch import Tensor
 from MedFusionLib.errors import InputError
 from MedFusionLib.methods.dmfnet.method import channels_last
 from MedFusionLib.methods.dmfnet.noise import Source, noise_generator
-from MedFusionLib.methods.tfs_diff.architecture import SOURCES, from_config
+from MedFusionLib.methods.tfs_diff.architecture import SOURCES
 from MedFusionLib.methods.tfs_diff.network import TFSDiff
-from MedFusionLib.methods.tfs_diff.weight_file import METHOD, load_network, network_from_state
-from MedFusionLib.weights import load_weights
+from MedFusionLib.methods.tfs_diff.weight_file import METHOD, load_network
 
 STEPS = 20
 
@@ -132,9 +131,4 @@ def create(
         WeightsError: if the file is missing, damaged or fits no TFS-Diff.
         ValueError: for a negative seed or an impossible number of steps.
     """
-    if weights is not None:
-        network, sha256 = load_network(Path(weights))
-        return TFSDiffMethod(network, sha256, device, steps, seed)
-    state, entry = load_weights(METHOD)
-    network = network_from_state(state, from_config(entry.config))
-    return TFSDiffMethod(network, entry.sha256, device, steps, seed)
+    return TFSDiffMethod(*load_network(weights), device, steps, seed)
