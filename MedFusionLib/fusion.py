@@ -195,6 +195,10 @@ def fuse(
         warnings += _training_warning(card.modalities, one.modality, name)
     finished = time.perf_counter()
 
+    shown_others = [
+        {**_describe(one, window), "colour": colour_map or "grey"}
+        for one, window, colour_map in zip(others, windows, colour_maps, strict=True)
+    ]
     report = {
         "version": __version__,
         **described,
@@ -207,13 +211,10 @@ def fuse(
         "slices": sum(len(slice_stack(fused, reference.direction_matrix, one)) for one in along),
         "colour": next((one for one in colour_maps if one is not None), "grey"),
         "reference": _describe(reference, shown.window),
-        "other": {**_describe(others[0], windows[0]), "colour": colour_maps[0] or "grey"},
+        "other": shown_others[0],
         **laid[0].report,
         "further": [
-            {**_describe(one, window), "colour": colour_map or "grey", **placed.report}
-            for one, window, colour_map, placed in list(
-                zip(others, windows, colour_maps, laid, strict=True)
-            )[1:]
+            {**one, **placed.report} for one, placed in zip(shown_others[1:], laid[1:], strict=True)
         ],
         "warnings": warnings,
         "seconds": {

@@ -131,9 +131,7 @@ class StackFuser:
     def _fetch(self, batch: Sequence[int]) -> _Inputs:
         reference, others = self._painter.reference_unit(batch), self._painter.other_units(batch)
         to_device = self._transfer.to_device
-        lights = [
-            to_device(colours.luminance(other) if other.ndim == 4 else other) for other in others
-        ]
+        lights = [to_device(colours.light_of(other)) for other in others]
         return _Inputs(batch, to_device(reference), lights, others)
 
     def _fused(self, inputs: _Inputs) -> Tensor:
@@ -162,9 +160,13 @@ class StackFuser:
         fused = arrival()
         # Slice by slice, so that the writer needs little memory beside the running batch.
         for index, grey, *shown in zip(batch, fused, *others, strict=True):
-            if not np.isfinite(grey).all():
-                raise DeviceError(
-                    f"The method gave slice {index + 1} values that are no numbers. Choose the "
-                    "precision float32."
-                )
-            self._output[index] = self._painter.voxels(grey, shown)
+            self._write_slice(index, grey, shown)
+
+    def _write_slice(self, index: int, grey: np.ndarray, shown: Sequence[np.ndarray]) -> None:
+        """Paint a fused slice (H, W) in [0, 1] in the colours of the others', and keep it."""
+        if not np.isfinite(grey).all():
+            raise DeviceError(
+                f"The method gave slice {index + 1} values that are no numbers. Choose the "
+                "precision float32."
+            )
+        self._output[index] = self._painter.voxels(grey, shown)

@@ -19,7 +19,6 @@ from MedFusionLib.computing.device import autocast, run_in_batches
 from MedFusionLib.computing.plane_fusion import PlaneSettings
 from MedFusionLib.computing.slice_fusion import FusionMethod
 from MedFusionLib.computing.stack_fusion import Rebuild, StackFuser
-from MedFusionLib.errors import DeviceError
 from MedFusionLib.slices import colour as colours
 from MedFusionLib.slices.painting import Layer, SlicePainter, empty_result
 from MedFusionLib.slices.stack import reflected_indices, slice_stack
@@ -192,7 +191,10 @@ class WindowFuser(StackFuser):
         """Reference and luminance of each other volume, (D, H, W) float32 in [0, 1]."""
         # One after the other: the colours of many slices at once would take three times the memory.
         rows = [
-            (self._painter.reference_unit([place]), *map(_grey, self._painter.other_units([place])))
+            (
+                self._painter.reference_unit([place]),
+                *map(colours.light_of, self._painter.other_units([place])),
+            )
             for place in slices
         ]
         return [np.concatenate(source) for source in zip(*rows, strict=True)]
@@ -214,15 +216,10 @@ class WindowFuser(StackFuser):
             index = self._layer.start + place
             reference, *others = (source[place] for source in self._sources)
             fused = self._joined(reference, [total[place] for total in self._sums])
-            if not np.isfinite(fused).all():
-                raise DeviceError(
-                    f"The method gave slice {index + 1} values that are no numbers. Choose the "
-                    "precision float32."
-                )
             brightest = np.maximum.reduce([reference, *others])
             shown = np.clip(fused, 0, 1) * (brightest > 0)
             colours_of_others = [unit[0] for unit in self._painter.other_units([index])]
-            self._output[index] = self._painter.voxels(shown, colours_of_others)
+            self._write_slice(index, shown, colours_of_others)
 
     def _joined(self, reference: np.ndarray, fused: list[np.ndarray]) -> np.ndarray:
         """One slice (H, W) of its fusions with each other volume."""
@@ -233,10 +230,6 @@ class WindowFuser(StackFuser):
         assert isinstance(self._method, MultiVolumeFusionMethod)
         one, *each = (torch.from_numpy(image)[None, None] for image in (reference, *fused))
         return self._method.joined(one, each)[0, 0].numpy()
-
-
-def _grey(unit: np.ndarray) -> np.ndarray:
-    return colours.luminance(unit) if unit.ndim == 4 else unit
 
 
 def _padded(window: np.ndarray, stride: int) -> Tensor:

@@ -104,6 +104,11 @@ def luminance(rgb: np.ndarray) -> np.ndarray:
     return rgb.astype(np.float32, copy=False) @ LUMINANCE
 
 
+def light_of(images: np.ndarray) -> np.ndarray:
+    """Luminance of RGB slices (N, H, W, 3); grey ones (N, H, W) as they are."""
+    return luminance(images) if images.ndim == 4 else images
+
+
 def mixed(layers: Sequence[np.ndarray]) -> np.ndarray:
     """One RGB image (…, 3) of several that are laid on each other, black where all are.
 

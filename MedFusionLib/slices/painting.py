@@ -84,7 +84,7 @@ class Layer:
         """Stored voxels (…) of the volume in [0, 1], or (…, 3) where it is shown in colour."""
         unit = self.window.to_unit(voxels)
         if self.colour_map is None:
-            return colours.luminance(unit) if self.volume.is_colour else unit
+            return colours.light_of(unit)
         return unit if self.colour_map == "own" else colours.apply_colour_map(unit, self.colour_map)
 
 

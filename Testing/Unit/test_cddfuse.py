@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from training_pairs import write_noise_pairs
+from training_pairs import assert_two_phases_go_on, write_noise_pairs
 from typer.testing import CliRunner
 
 from MedFusionLib.commands.train import app as train_app
@@ -122,18 +122,7 @@ def test_a_run_goes_on_when_resumed_and_from_the_weights_of_another(
     data: Path, tmp_path: Path
 ) -> None:
     settings = CDDFuseSettings(data=str(data), **SETTINGS)
-    first = train_cddfuse(settings, tmp_path / "one", ON_CPU)
-    longer = dataclasses.replace(settings, epochs=3)
-    with pytest.raises(InputError, match="--resume"):
-        train_cddfuse(longer, tmp_path / "one", ON_CPU)
-    train_cddfuse(longer, tmp_path / "one", ON_CPU, resume=True)
-    still = dataclasses.replace(
-        settings, start_from=str(first), learning_rate=0.0, first_phase=0.0, epochs=1
-    )
-    begun, _ = load_network(first)
-    ended, _ = load_network(train_cddfuse(still, tmp_path / "two", ON_CPU))
-    pairs = zip(begun.parameters(), ended.parameters(), strict=True)
-    assert all(torch.equal(before, after) for before, after in pairs)
+    assert_two_phases_go_on(train_cddfuse, load_network, settings, tmp_path)
 
 
 def test_at_least_one_epoch_learns_to_fuse_and_impossible_shares_are_refused() -> None:

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from noise_slices import slices
-from training_pairs import write_noise_pairs
+from training_pairs import assert_two_phases_go_on, write_noise_pairs
 from typer.testing import CliRunner
 
 from MedFusionLib.commands.train import app as train_app
-from MedFusionLib.errors import InputError, WeightsError
+from MedFusionLib.errors import WeightsError
 from MedFusionLib.methods import create_method, method_card
 from MedFusionLib.methods.wavelet import PRESETS, Architecture, WaveletAutoencoder
 from MedFusionLib.methods.wavelet.architecture import from_config
@@ -174,18 +174,7 @@ def test_a_run_goes_on_when_resumed_and_from_the_weights_of_another(
     data: Path, tmp_path: Path
 ) -> None:
     settings = WaveletSettings(data=str(data), **SETTINGS)
-    first = train_wavelet(settings, tmp_path / "one", ON_CPU)
-    longer = dataclasses.replace(settings, epochs=3)
-    with pytest.raises(InputError, match="--resume"):
-        train_wavelet(longer, tmp_path / "one", ON_CPU)
-    train_wavelet(longer, tmp_path / "one", ON_CPU, resume=True)
-    still = dataclasses.replace(
-        settings, start_from=str(first), learning_rate=0.0, first_phase=0.0, epochs=1
-    )
-    begun, _ = load_network(first)
-    ended, _ = load_network(train_wavelet(still, tmp_path / "two", ON_CPU))
-    pairs = zip(begun.parameters(), ended.parameters(), strict=True)
-    assert all(torch.equal(before, after) for before, after in pairs)
+    assert_two_phases_go_on(train_wavelet, load_network, settings, tmp_path)
 
 
 def test_every_setting_of_a_run_is_an_option_of_its_command(data: Path, tmp_path: Path) -> None:

@@ -168,10 +168,10 @@ def picture_measures(
     are means over the axial slices; uptake is read over all voxels, where one volume is in colour.
     """
     shown = _shown(fused)
-    light = colours.luminance(shown) if shown.ndim == 4 else shown
+    light = colours.light_of(shown)
     layers = layers_of(others, report)
     units = [layer.window.to_unit(layer.volume.voxels) for layer in layers]
-    greys = [colours.luminance(unit) if unit.ndim == 4 else unit for unit in units]
+    greys = [colours.light_of(unit) for unit in units]
     one = Window(**report["reference"]["window"]).to_unit(reference.voxels)
     measures = _mean_of_slices(reference, light, one, list(zip(others, greys, strict=True)))
     mapped = [place for place, layer in enumerate(layers) if layer.colour_map is not None]

@@ -208,9 +208,9 @@ def _grey_stacks(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Fused, reference and other as rounded grey stacks (N, H, W), 0..255."""
     units = (
-        _luminance(fused.voxels / _full_scale(fused)),
+        colours.light_of(fused.voxels / _full_scale(fused)),
         settings.reference.to_unit(reference.voxels),
-        _luminance(_painted_other(other, settings)),
+        colours.light_of(_painted_other(other, settings)),
     )
     first, second, third = (_stack(unit, reference, settings.plane).round() for unit in units)
     return first, second, third
@@ -234,10 +234,6 @@ def _painted_other(other: Volume, settings: _Settings) -> np.ndarray:
     if settings.colour_map is None or unit.ndim == 4:
         return unit
     return colours.apply_colour_map(unit, settings.colour_map)
-
-
-def _luminance(unit: np.ndarray) -> np.ndarray:
-    return colours.luminance(unit) if unit.ndim == 4 else unit
 
 
 def _hue_error(other: Volume, fused: Volume, settings: _Settings) -> float:
