@@ -17,7 +17,13 @@ from MedFusionLib.computing.plane_fusion import PlaneSettings, fuse_planes, plan
 from MedFusionLib.computing.volume_fusion import fuse_in_windows
 from MedFusionLib.errors import InputError
 from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, Progress, lay
-from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
+from MedFusionLib.methods import (
+    DEFAULT_METHOD,
+    FusionMethod,
+    create_method,
+    method_card,
+    refuse_too_many,
+)
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.methods.several import for_several
 from MedFusionLib.refining.refine import Refined, refine
@@ -143,9 +149,9 @@ def fuse(
         warnings.append(
             f"The method '{name}' is not offered in {precision}: it ran in {used_precision}."
         )
-    reference, others = checked_volumes(
-        _reference_and_others(reference, other), allow_nonfinite, force, warnings
-    )
+    volumes = _reference_and_others(reference, other)
+    refuse_too_many(card, len(volumes))
+    reference, others = checked_volumes(volumes, allow_nonfinite, force, warnings)
     colour_maps = choose_colour_maps(others, for_each(colour, others, "colour"))
     along = planes_of(planes, plane)
     if card.sees_volumes and len(along) > 1:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -50,6 +53,26 @@ def test_the_order_of_the_others_makes_no_difference(name: str):
         expected = method.fuse_many(reference, others)
         for order in itertools.permutations(others):
             assert torch.equal(method.fuse_many(reference, order), expected)
+
+
+def test_more_volumes_than_a_method_takes_are_refused_before_any_is_registered(tmp_path: Path):
+    paths = [str(tmp_path / f"{number}.nrrd") for number in range(4)]
+    for number, path in enumerate(paths):
+        write_volume(head("MR", number), path)
+    fused = tmp_path / "fused.nrrd"
+    told: list[str] = []
+    with pytest.raises(InputError, match="at most 3 volumes, not 4"):
+        fuse(
+            [read_volume(path) for path in paths],
+            method="tfs-diff",
+            alignment="rigid",
+            progress=lambda done, total, message: told.append(message),
+        )
+    assert told == []
+    command = [sys.executable, "-m", "MedFusionLib.cli", "fuse", *paths, "-o", str(fused)]
+    run = subprocess.run([*command, "--method", "tfs-diff"], capture_output=True, text=True)
+    assert run.returncode != 0 and "at most 3 volumes" in " ".join(run.stderr.split())
+    assert not fused.exists()
 
 
 class Brightens:

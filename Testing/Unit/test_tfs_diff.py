@@ -71,7 +71,7 @@ def test_the_same_seed_gives_the_same_slice() -> None:
 
 def test_more_than_three_volumes_are_refused_with_what_to_do() -> None:
     image = torch.zeros(1, 1, 32, 32)
-    with pytest.raises(InputError, match=r"two or three volumes, not 4\. Leave volumes out"):
+    with pytest.raises(InputError, match=r"at most 3 volumes, not 4\. Leave volumes out"):
         create_method("tfs-diff").fuse_many(image, [image] * 3)
 
 
