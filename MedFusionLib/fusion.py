@@ -37,6 +37,7 @@ from MedFusionLib.slices.painting import (
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS, refuse_two_patients
+from MedFusionLib.volumes.synthetic import METADATA, synthetic_note
 from MedFusionLib.volumes.validation import checked_input
 from MedFusionLib.volumes.volume import Volume
 
@@ -222,6 +223,7 @@ def fuse(
         "further": [
             {**one, **placed.report} for one, placed in zip(shown_others[1:], laid[1:], strict=True)
         ],
+        **_made_up(volumes),
         "warnings": warnings,
         "seconds": {
             "align": aligned_at - started,
@@ -339,13 +341,21 @@ def _training_warning(trained: tuple[str, ...], modality: str, method: str) -> l
     return [f"The method '{method}' was made for {known}, not for {modality}. Look twice."]
 
 
+def _made_up(sources: Sequence[Volume]) -> dict[str, str]:
+    """The mark of a volume that was fused from a synthetic one, which only force does."""
+    notes = [note for note in map(synthetic_note, sources) if note]
+    return {METADATA: f"fusion with {notes[0]}"} if notes else {}
+
+
 def _provenance(reference: Volume, report: Mapping[str, Any]) -> dict[str, str]:
     kept = ("frame_of_reference_uid", "study_uid", "study_date", *IDENTITY_FIELDS)
     inherited = {key: reference.metadata[key] for key in kept if key in reference.metadata}
     finer = {"medfusion_grid": report["grid"]["text"]} if report["grid"] else {}
+    made_up = {METADATA: report[METADATA]} if METADATA in report else {}
     return (
         inherited
         | finer
+        | made_up
         | {
             "medfusion_method": str(report["method"]),
             "medfusion_version": str(report["version"]),
