@@ -16,7 +16,7 @@ from MedFusionLib.computing.device import choose_device, computed_precision
 from MedFusionLib.computing.plane_fusion import PlaneSettings, fuse_planes, planes_of
 from MedFusionLib.computing.volume_fusion import fuse_in_windows
 from MedFusionLib.errors import InputError
-from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, Progress, lay
+from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, LaidOn, Progress, lay
 from MedFusionLib.methods import (
     DEFAULT_METHOD,
     FusionMethod,
@@ -167,19 +167,8 @@ def fuse(
         intensity.choose_window(brightest_channel(one), wanted)
         for one, wanted in zip(others, for_each(window_other, others, "window"), strict=True)
     ]
-    told_of_each: list[list[str]] = [[] for _ in others]
-    laid = [
-        lay(reference, one, way, start, force, told, progress, cancel)
-        for one, way, start, told in zip(
-            others,
-            for_each(alignment, others, "alignment"),
-            for_each(initial, others, "initial transform"),
-            told_of_each,
-            strict=True,
-        )
-    ]
+    laid = _laid(reference, others, (alignment, initial), force, warnings, progress, cancel)
     laid = [finer.laid(one, other) for one, other in zip(laid, others, strict=True)]
-    warnings += _named_by_role(told_of_each)
     aligned_at = time.perf_counter()
 
     if isinstance(method, str):
@@ -202,10 +191,6 @@ def fuse(
         warnings += _training_warning(card.modalities, one.modality, name)
     finished = time.perf_counter()
 
-    shown_others = [
-        {**_describe(one, window), "colour": colour_map or "grey"}
-        for one, window, colour_map in zip(others, windows, colour_maps, strict=True)
-    ]
     report = {
         "version": __version__,
         **described,
@@ -216,13 +201,7 @@ def fuse(
         "planes": planes,
         "grid": finer.report,
         "slices": sum(len(slice_stack(fused, reference.direction_matrix, one)) for one in along),
-        "colour": next((one for one in colour_maps if one is not None), "grey"),
-        "reference": _describe(reference, shown.window),
-        "other": shown_others[0],
-        **laid[0].report,
-        "further": [
-            {**one, **placed.report} for one, placed in zip(shown_others[1:], laid[1:], strict=True)
-        ],
+        **_describe_sources(Layer(reference, window), others, laid, layers),
         **_made_up(volumes),
         "warnings": warnings,
         "seconds": {
@@ -279,6 +258,27 @@ def checked_volumes(
     return reference, others
 
 
+def _laid(
+    reference: Volume,
+    others: list[Volume],
+    ways: tuple[Any, Any],
+    force: bool,
+    warnings: list[str],
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> list[LaidOn]:
+    """Each of the others on the reference, by itself; ``ways``: `fuse`'s alignment and initial."""
+    told_of_each: list[list[str]] = [[] for _ in others]
+    alignments = for_each(ways[0], others, "alignment")
+    starts = for_each(ways[1], others, "initial transform")
+    laid = [
+        lay(reference, one, way, start, force, told, progress, cancel)
+        for one, way, start, told in zip(others, alignments, starts, told_of_each, strict=True)
+    ]
+    warnings += _named_by_role(told_of_each)
+    return laid
+
+
 def _named_by_role(told_of_each: list[list[str]]) -> list[str]:
     """The sentences on each of the others, with its role before them where there are several."""
     if len(told_of_each) == 1:
@@ -331,6 +331,26 @@ def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:
         **scale_of(volume),
         "shape": [int(length) for length in volume.grid_shape],
         "spacing": [float(step) for step in volume.spacing],
+    }
+
+
+def _describe_sources(
+    reference: Layer, others: list[Volume], laid: list[LaidOn], layers: list[Layer]
+) -> dict[str, Any]:
+    """What the report tells of the sources, and of how each of the others was laid and coloured."""
+    described = [
+        {**_describe(one, layer.window), "colour": layer.colour_map or "grey"}
+        for one, layer in zip(others, layers, strict=True)
+    ]
+    maps = (layer.colour_map for layer in layers)
+    return {
+        "colour": next((one for one in maps if one is not None), "grey"),
+        "reference": _describe(reference.volume, reference.window),
+        "other": described[0],
+        **laid[0].report,
+        "further": [
+            {**one, **placed.report} for one, placed in zip(described[1:], laid[1:], strict=True)
+        ],
     }
 
 
