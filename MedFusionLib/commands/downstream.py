@@ -18,6 +18,7 @@ def evaluate_downstream(
     per_patient: int | None,
     methods: Sequence[str],
     epochs: int,
+    metadata: Sequence[str],
     used: tuple[str, str],
     output: Path | None,
     quiet: bool,
@@ -34,7 +35,13 @@ def evaluate_downstream(
         raise InputError("--downstream needs a table with diagnoses. Name it by --pairs.")
     if output is None:
         raise InputError("Say where the results go: --output FOLDER.")
-    cohort = read_cohort(table, of_sets(read_pairs(table, split), sets), per_patient)
+    if metadata and not epochs:
+        raise InputError(
+            "--metadata joins the images within TFormer. Say for how many epochs it is trained: "
+            "--tformer-epochs 20."
+        )
+    pairs = of_sets(read_pairs(table, split), sets)
+    cohort = read_cohort(table, pairs, per_patient, metadata)
     device = choose_device(used[0])
     precision = choose_precision(used[1], device.device)
     with progress_bar(quiet) as progress:
@@ -48,6 +55,7 @@ def evaluate_downstream(
         else "all slices",
         "device": device.title,
         "precision": precision,
+        "metadata": list(metadata),
         **measured,
     }
     write_study(study, output)

@@ -93,6 +93,11 @@ def described(study: Mapping[str, Any]) -> list[str]:
     ]
     if study["tformer_epochs"]:
         lines.append(f"TFormer: {study['tformer_epochs']} epochs in each fold.")
+    if study["metadata"]:
+        lines.append(
+            f"Metadata: {', '.join(study['metadata'])}. A row with metadata that does not exceed "
+            "“metadata alone” has nothing from the images."
+        )
     weights = study["weights_sha256"].items()
     return lines + [f"Weights of {name}: SHA-256 {sha}." for name, sha in weights if sha]
 

@@ -25,6 +25,7 @@ PERMUTATIONS = 99
 ALL_SETS = "all sets"
 LINEAR, TFORMER, NONE = "linear", "TFormer", "–"
 MAJORITY, SET_ALONE, BOTH = "majority", "set alone", "both"
+METADATA_ALONE, WITH_METADATA = "metadata alone", "both, metadata"
 SOURCES = ("reference", "other")
 
 Key = tuple[str, str]
@@ -172,6 +173,9 @@ def _entries(
     if len(sets) > 1:
         which = np.array([[pair.set_name == name for name in sets] for pair in cohort.pairs])
         yield Entry(SET_ALONE, LINEAR, linear_head(which.astype(float)))
+    known = np.stack([cohort.metadata[key] for key in keys]) if cohort.metadata else None
+    if known is not None:
+        yield Entry(METADATA_ALONE, LINEAR, linear_head(known))
     for name in SOURCES:
         yield Entry(name, LINEAR, linear_head(found[name]))
     both = np.concatenate([found[name] for name in SOURCES], axis=1)
@@ -181,6 +185,9 @@ def _entries(
 
         stacks = [_stack(images[name], keys) for name in SOURCES]
         yield Entry(BOTH, TFORMER, tformer_head(stacks[0], stacks[1], classes, epochs), 0, 1)
+        if known is not None:
+            head = tformer_head(stacks[0], stacks[1], classes, epochs, known)
+            yield Entry(WITH_METADATA, TFORMER, head, 0, 1)
     for name in found:
         if name not in SOURCES:
             yield Entry(name, LINEAR, linear_head(found[name]))
