@@ -10,6 +10,9 @@ from MedFusionLib.commands.common import print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.version import __version__
 
+SHOWN = 7
+"""Columns of each table that the terminal has room for."""
+
 
 def evaluate_downstream(
     table: Path | None,
@@ -75,9 +78,9 @@ def _print(study: dict[str, Any]) -> None:
     console = Console()
     for shown in result_tables(study):
         console.print(f"\n[bold]{shown.title}[/bold]. {shown.caption}")
-        table = Table(*shown.headings[:6])
+        table = Table(*shown.headings[:SHOWN])
         for row in shown.rows:
-            table.add_row(*row[:6])
+            table.add_row(*row[:SHOWN])
         console.print(table)
     for line in (*untestable(study), FEW):
         console.print(line)

@@ -141,6 +141,10 @@ def test_a_study_tells_what_metadata_tell_alone_and_with_both_sources(
     rows = {(row["input"], row["head"]): row for row in study["tables"][0]["rows"]}
     assert rows["metadata alone", "linear"]["balanced_accuracy"] == 1
     assert ("both, metadata", "TFormer") in rows
+    for name in ("average", "maximum"):
+        # The best of several is at least as good as each, in every deal.
+        assert rows[name, "linear"]["p_best"] >= rows[name, "linear"]["p"]
+    assert rows["reference", "linear"]["p_best"] is None
     text = (table.parent / "study" / "downstream.md").read_text()
     assert "Metadata: age." in text
 
