@@ -229,6 +229,8 @@ class TFSDiffSettings(PresetSettings):
     """Additionally for TFS-Diff: what makes the wanted images, and what its sources lack."""
 
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    loss: str = setting("legible", "legible, or teacher for the teacher's images alone.")
+    legibility: float = setting(1.0, LEGIBILITY)
     teacher: str = setting("asfe", "Method that makes the images that the network learns to draw.")
     absent_share: float = setting(0.3, "Share of slices whose third source is absent.", least=0)
-    coarse_share: float = setting(0.2, "Share of slices with sources of half the size.", least=0)
+    coarse_share: float = setting(0.2, "Share of slices with coarse sources.", least=0)

@@ -215,7 +215,7 @@ def test_dicom_says_that_it_is_derived_and_synthetic(folder: Path, weights: Path
     header = pydicom.dcmread(files[0])
     assert header.SeriesDescription == "SYNTHETIC T2 from T1 and PD by MedFusion hinet"
     assert list(header.ImageType[:2]) == ["DERIVED", "SECONDARY"]
-    assert "not acquired and nothing measured" in header.DerivationDescription
+    assert "in whole or in part not acquired" in header.DerivationDescription
     assert synthetic_note(read_volume(folder / "synthetic_series"))
 
 
