@@ -201,6 +201,7 @@ class HiNetSettings(CommonSettings):
     """Additionally for Hi-Net: the head from whose tissues the sequences are modelled."""
 
     data: str = setting(MISSING, "Folder with the three volumes of one head, on one grid.")
+    target: str = setting("T2", "What is learnt from the two others: T1, PD or T2.")
     t1: str = setting("nilearn_icbm152_2009_t1.nii.gz", "T1 without the skull.")
     grey: str = setting("nilearn_icbm152_2009_gm.nii.gz", "Share of grey matter, 0 to 255.")
     white: str = setting("nilearn_icbm152_2009_wm.nii.gz", "Share of white matter, 0 to 255.")

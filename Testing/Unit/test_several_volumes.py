@@ -100,6 +100,18 @@ def test_light_that_all_others_add_at_large_is_shown_once():
     assert torch.allclose(fused, torch.full_like(reference, 0.25 + 0.6 / 2), atol=1e-6)
 
 
+def test_bone_is_as_white_beside_a_third_volume_as_without_it():
+    reference = torch.full((1, 1, 64, 64), 0.1)
+    computed, uptake = torch.full_like(reference, 0.4), torch.full_like(reference, 0.6)
+    computed[..., 20:30, :] = 1.0
+    uptake[..., 20:30, :] = 0.0
+    method = for_several(create_method("maximum", torch.device("cpu")))
+    rule = for_several(Brightens())
+    for way in (method, rule):
+        bone = way.fuse_many(reference, [computed, uptake])[..., 20:30, :]
+        assert torch.allclose(bone, way.fuse(reference, computed)[..., 20:30, :], atol=1e-6)
+
+
 @pytest.mark.parametrize("place", range(3))
 def test_a_lesion_of_any_of_three_sources_arrives(place: int):
     """Of the default method, the sum of what it changes: at least 0.7 of the inserted contrast."""
