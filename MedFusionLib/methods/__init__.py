@@ -222,7 +222,7 @@ _CARDS = (
     MethodCard(
         name="tfs-diff",
         kind="learned",
-        summary="TFS-Diff: diffusion of two or three sources; briefly taught by asfe, below it.",
+        summary="TFS-Diff: diffusion of two or three sources, trained to show lesions of each.",
         modalities=ALL_MODALITIES,
         parameters=1_345_542,
         licence="Apache-2.0",
