@@ -16,8 +16,14 @@ from MedFusionLib.computing.device import choose_device, computed_precision
 from MedFusionLib.computing.plane_fusion import PlaneSettings, fuse_planes, planes_of
 from MedFusionLib.computing.volume_fusion import fuse_in_windows
 from MedFusionLib.errors import InputError
-from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, Progress, lay
-from MedFusionLib.methods import DEFAULT_METHOD, FusionMethod, create_method, method_card
+from MedFusionLib.laying import ALIGNMENTS, REGISTERED, Cancel, LaidOn, Progress, lay
+from MedFusionLib.methods import (
+    DEFAULT_METHOD,
+    FusionMethod,
+    create_method,
+    method_card,
+    refuse_too_many,
+)
 from MedFusionLib.methods.rebuilding import rebuild_of
 from MedFusionLib.methods.several import for_several
 from MedFusionLib.refining.refine import Refined, refine
@@ -31,6 +37,7 @@ from MedFusionLib.slices.painting import (
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS, refuse_two_patients
+from MedFusionLib.volumes.synthetic import METADATA, synthetic_note
 from MedFusionLib.volumes.validation import checked_input
 from MedFusionLib.volumes.volume import Volume
 
@@ -143,9 +150,9 @@ def fuse(
         warnings.append(
             f"The method '{name}' is not offered in {precision}: it ran in {used_precision}."
         )
-    reference, others = checked_volumes(
-        _reference_and_others(reference, other), allow_nonfinite, force, warnings
-    )
+    volumes = _reference_and_others(reference, other)
+    refuse_too_many(card, len(volumes))
+    reference, others = checked_volumes(volumes, allow_nonfinite, force, warnings)
     colour_maps = choose_colour_maps(others, for_each(colour, others, "colour"))
     along = planes_of(planes, plane)
     if card.sees_volumes and len(along) > 1:
@@ -160,19 +167,8 @@ def fuse(
         intensity.choose_window(brightest_channel(one), wanted)
         for one, wanted in zip(others, for_each(window_other, others, "window"), strict=True)
     ]
-    told_of_each: list[list[str]] = [[] for _ in others]
-    laid = [
-        lay(reference, one, way, start, force, told, progress, cancel)
-        for one, way, start, told in zip(
-            others,
-            for_each(alignment, others, "alignment"),
-            for_each(initial, others, "initial transform"),
-            told_of_each,
-            strict=True,
-        )
-    ]
+    laid = _laid(reference, others, (alignment, initial), force, warnings, progress, cancel)
     laid = [finer.laid(one, other) for one, other in zip(laid, others, strict=True)]
-    warnings += _named_by_role(told_of_each)
     aligned_at = time.perf_counter()
 
     if isinstance(method, str):
@@ -195,10 +191,6 @@ def fuse(
         warnings += _training_warning(card.modalities, one.modality, name)
     finished = time.perf_counter()
 
-    shown_others = [
-        {**_describe(one, window), "colour": colour_map or "grey"}
-        for one, window, colour_map in zip(others, windows, colour_maps, strict=True)
-    ]
     report = {
         "version": __version__,
         **described,
@@ -209,13 +201,8 @@ def fuse(
         "planes": planes,
         "grid": finer.report,
         "slices": sum(len(slice_stack(fused, reference.direction_matrix, one)) for one in along),
-        "colour": next((one for one in colour_maps if one is not None), "grey"),
-        "reference": _describe(reference, shown.window),
-        "other": shown_others[0],
-        **laid[0].report,
-        "further": [
-            {**one, **placed.report} for one, placed in zip(shown_others[1:], laid[1:], strict=True)
-        ],
+        **_describe_sources(Layer(reference, window), others, laid, layers),
+        **_made_up(volumes),
         "warnings": warnings,
         "seconds": {
             "align": aligned_at - started,
@@ -269,6 +256,27 @@ def checked_volumes(
     if reference.is_colour:
         raise InputError("The reference volume is a colour image. Choose a scalar MR or CT volume.")
     return reference, others
+
+
+def _laid(
+    reference: Volume,
+    others: list[Volume],
+    ways: tuple[Any, Any],
+    force: bool,
+    warnings: list[str],
+    progress: Progress | None,
+    cancel: Cancel | None,
+) -> list[LaidOn]:
+    """Each of the others on the reference, by itself; ``ways``: `fuse`'s alignment and initial."""
+    told_of_each: list[list[str]] = [[] for _ in others]
+    alignments = for_each(ways[0], others, "alignment")
+    starts = for_each(ways[1], others, "initial transform")
+    laid = [
+        lay(reference, one, way, start, force, told, progress, cancel)
+        for one, way, start, told in zip(others, alignments, starts, told_of_each, strict=True)
+    ]
+    warnings += _named_by_role(told_of_each)
+    return laid
 
 
 def _named_by_role(told_of_each: list[list[str]]) -> list[str]:
@@ -326,6 +334,26 @@ def _describe(volume: Volume, window: intensity.Window) -> dict[str, Any]:
     }
 
 
+def _describe_sources(
+    reference: Layer, others: list[Volume], laid: list[LaidOn], layers: list[Layer]
+) -> dict[str, Any]:
+    """What the report tells of the sources, and of how each of the others was laid and coloured."""
+    described = [
+        {**_describe(one, layer.window), "colour": layer.colour_map or "grey"}
+        for one, layer in zip(others, layers, strict=True)
+    ]
+    maps = (layer.colour_map for layer in layers)
+    return {
+        "colour": next((one for one in maps if one is not None), "grey"),
+        "reference": _describe(reference.volume, reference.window),
+        "other": described[0],
+        **laid[0].report,
+        "further": [
+            {**one, **placed.report} for one, placed in zip(described[1:], laid[1:], strict=True)
+        ],
+    }
+
+
 def _training_warning(trained: tuple[str, ...], modality: str, method: str) -> list[str]:
     if modality == "unknown" or modality in trained:
         return []
@@ -333,13 +361,21 @@ def _training_warning(trained: tuple[str, ...], modality: str, method: str) -> l
     return [f"The method '{method}' was made for {known}, not for {modality}. Look twice."]
 
 
+def _made_up(sources: Sequence[Volume]) -> dict[str, str]:
+    """The mark of a volume that was fused from a synthetic one, which only force does."""
+    notes = [note for note in map(synthetic_note, sources) if note]
+    return {METADATA: f"fusion with {notes[0]}"} if notes else {}
+
+
 def _provenance(reference: Volume, report: Mapping[str, Any]) -> dict[str, str]:
     kept = ("frame_of_reference_uid", "study_uid", "study_date", *IDENTITY_FIELDS)
     inherited = {key: reference.metadata[key] for key in kept if key in reference.metadata}
     finer = {"medfusion_grid": report["grid"]["text"]} if report["grid"] else {}
+    made_up = {METADATA: report[METADATA]} if METADATA in report else {}
     return (
         inherited
         | finer
+        | made_up
         | {
             "medfusion_method": str(report["method"]),
             "medfusion_version": str(report["version"]),

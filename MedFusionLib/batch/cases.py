@@ -7,7 +7,7 @@ import io
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ _FURTHER_COLUMN = re.compile(r"further_(\d+)")
 REQUIRED_COLUMNS = ("case", "reference", "other")
 FURTHER_SETTINGS = ("modality", "window", "alignment", "colour")
 """Columns that may stand beside ``further_1``, as ``further_1_window``."""
+SETTING_COLUMNS = ("planes", "grid", "refinement")
+"""Columns for settings of ``fuse``; an empty cell leaves what is set for the whole batch."""
 SUMMARY_COLUMNS = ("case", "status", "seconds", "output", "error")
 DONE, SKIPPED, FAILED = "done", "skipped", "failed"
 
@@ -46,6 +48,8 @@ class Case:
     other: Path
     transform: Path | None
     further: tuple[FurtherVolume, ...] = ()
+    settings: Mapping[str, str] = field(default_factory=dict)
+    """Of ``SETTING_COLUMNS`` those that are set for this case."""
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,8 @@ def read_cases(table: Path) -> list[Case]:
     """Read a CSV with the columns case, reference, other and, if wanted, transform.
 
     Further volumes stand in ``further_1``, ``further_2`` …, each with the columns of
-    `FURTHER_SETTINGS` if wanted; a cell may be empty where a case has fewer volumes.
+    `FURTHER_SETTINGS` if wanted; a cell may be empty where a case has fewer volumes. The columns
+    of `SETTING_COLUMNS` are taken as they are (`case_settings.refuse_bad_case_settings`).
 
     Raises ``InputError`` for a missing file, column or cell, an empty table, a case named twice,
     and a name that is no file name.
@@ -83,6 +88,7 @@ def _case(row: Mapping[str, Any], folder: Path) -> Case:
         folder / row["other"],
         folder / transform if transform else None,
         tuple(_further(row, folder)),
+        {name: row[name] for name in SETTING_COLUMNS if row.get(name)},
     )
 
 
@@ -122,7 +128,7 @@ def _refuse_unusable_names(names: list[str], table: Path) -> None:
 def fuse_case(
     case: Case, output: Path, settings: Mapping[str, Any], progress: Progress | None = None
 ) -> None:
-    """Fuse one case and write its volume; ``settings`` go to ``fuse``.
+    """Fuse one case and write its volume; ``settings`` go to ``fuse``, and the case's own.
 
     All but two: ``modalities`` (of reference and other) and ``geometry`` are for reading them.
     """
@@ -130,7 +136,7 @@ def fuse_case(
     from MedFusionLib.registration.overlap import read_transform
     from MedFusionLib.volumes.files import read_volume, write_volume
 
-    arguments = dict(settings)
+    arguments = {**settings, **case.settings}
     modalities = arguments.pop("modalities", (None, None))
     geometry = arguments.pop("geometry", None)
     if case.transform is not None:

@@ -74,9 +74,11 @@ def _faults(case: Case, output: Path) -> Iterator[str]:
 def refuse_bad_settings(settings: Mapping[str, Any]) -> None:
     """Raise a ``MedFusionError`` for settings with which no case could be fused.
 
-    They are tried on a volume of a few voxels, so that whatever reads a setting judges it.
+    They are tried on a volume of a few voxels, so that whatever reads a setting judges it; only
+    whether a finer grid gains anything is for each case to say.
     """
     from MedFusionLib.fusion import ALIGNMENTS, fuse
+    from MedFusionLib.refining.refine import refuse_unknown
     from MedFusionLib.volumes.modality import with_modality
     from MedFusionLib.volumes.nifti_geometry import refuse_unknown_form
 
@@ -87,6 +89,7 @@ def refuse_bad_settings(settings: Mapping[str, Any]) -> None:
             f"There is no alignment '{alignment}'. Choose one of: {', '.join(ALIGNMENTS)}."
         )
     refuse_unknown_form(tried.pop("geometry", None))
+    refuse_unknown(tried.pop("grid", "reference"), tried.pop("refinement", "interpolation"))
     modalities = tried.pop("modalities", (None, None))
     reference, other = (with_modality(_few_voxels(), modality, "") for modality in modalities)
     fuse(reference, other, **tried)

@@ -25,13 +25,17 @@ SOME_FAILED = 1
 
 def batch_command(
     cases: Path = typer.Argument(
-        help="CSV: case, reference, other and, if wanted, transform, further_1 …"
+        help="CSV: case, reference, other and, if wanted, transform, further_1 …, planes, grid, "
+        "refinement."
     ),
     output: Path = typer.Option(..., "--output", "-o", help="Folder for the fused volumes."),
     method: str = typer.Option("", help="Fusion method; see 'medfusion methods'."),
     alignment: str = typer.Option("resample", help="none, resample, rigid or affine."),
     device: str = typer.Option("auto", help="auto, cpu, cuda:0, …"),
     plane: str = typer.Option("axial", help="axial, coronal or sagittal."),
+    planes: str = typer.Option("one", help="one or three. The table's column counts before this."),
+    grid: str = typer.Option("reference", help="reference, isotropic or finest, likewise."),
+    refinement: str = typer.Option("interpolation", help="interpolation or network, likewise."),
     colour: str = typer.Option("auto", help=COLOUR_HELP),
     window_a: str = typer.Option("auto", help="Window of the references."),
     window_b: str = typer.Option("auto", help="Window of the other volumes."),
@@ -49,6 +53,7 @@ def batch_command(
     All settings and files are looked at before the first case.
     """
     from MedFusionLib.batch import checks
+    from MedFusionLib.batch.case_settings import refuse_bad_case_settings
     from MedFusionLib.batch.cases import FAILED, output_path, read_cases, run_cases, summary_text
     from MedFusionLib.methods import DEFAULT_METHOD, method_card
 
@@ -57,6 +62,9 @@ def batch_command(
         "alignment": alignment,
         "device": device,
         "plane": plane,
+        "planes": planes,
+        "grid": grid,
+        "refinement": refinement,
         "colour": colour,
         "window_reference": window_a,
         "window_other": window_b,
@@ -73,7 +81,9 @@ def batch_command(
     with interrupts_held():
         import torch  # noqa: F401
     # Which devices there are is known to a cluster's workers only.
-    checks.refuse_bad_settings(settings | {"device": "cpu"} if cluster else settings)
+    judged = settings | {"device": "cpu"} if cluster else settings
+    checks.refuse_bad_settings(judged)
+    refuse_bad_case_settings(listed, cases, judged)
     output.mkdir(exist_ok=True)
     so_far: list[Outcome] = []
     with progress_bar(quiet) as progress:

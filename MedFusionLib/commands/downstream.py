@@ -10,6 +10,9 @@ from MedFusionLib.commands.common import print_json, progress_bar, say
 from MedFusionLib.errors import InputError
 from MedFusionLib.version import __version__
 
+SHOWN = 7
+"""Columns of each table that the terminal has room for."""
+
 
 def evaluate_downstream(
     table: Path | None,
@@ -18,6 +21,7 @@ def evaluate_downstream(
     per_patient: int | None,
     methods: Sequence[str],
     epochs: int,
+    metadata: Sequence[str],
     used: tuple[str, str],
     output: Path | None,
     quiet: bool,
@@ -34,7 +38,13 @@ def evaluate_downstream(
         raise InputError("--downstream needs a table with diagnoses. Name it by --pairs.")
     if output is None:
         raise InputError("Say where the results go: --output FOLDER.")
-    cohort = read_cohort(table, of_sets(read_pairs(table, split), sets), per_patient)
+    if metadata and not epochs:
+        raise InputError(
+            "--metadata joins the images within TFormer. Say for how many epochs it is trained: "
+            "--tformer-epochs 20."
+        )
+    pairs = of_sets(read_pairs(table, split), sets)
+    cohort = read_cohort(table, pairs, per_patient, metadata)
     device = choose_device(used[0])
     precision = choose_precision(used[1], device.device)
     with progress_bar(quiet) as progress:
@@ -48,6 +58,7 @@ def evaluate_downstream(
         else "all slices",
         "device": device.title,
         "precision": precision,
+        "metadata": list(metadata),
         **measured,
     }
     write_study(study, output)
@@ -67,9 +78,9 @@ def _print(study: dict[str, Any]) -> None:
     console = Console()
     for shown in result_tables(study):
         console.print(f"\n[bold]{shown.title}[/bold]. {shown.caption}")
-        table = Table(*shown.headings[:6])
+        table = Table(*shown.headings[:SHOWN])
         for row in shown.rows:
-            table.add_row(*row[:6])
+            table.add_row(*row[:SHOWN])
         console.print(table)
     for line in (*untestable(study), FEW):
         console.print(line)

@@ -70,6 +70,11 @@ def evaluate_command(
     tformer_epochs: int = typer.Option(
         0, min=0, help="With --downstream, epochs of a compact TFormer over both sources; 0: none."
     ),
+    metadata: str | None = typer.Option(
+        None,
+        help="With --tformer-epochs, columns of --pairs that tell of the patient, such as age,sex: "
+        "TFormer is tried with them, too.",
+    ),
     geometry: str | None = typer.Option(None, help=GEOMETRY_HELP),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="Print errors only."),
     as_json: bool = typer.Option(False, "--json", help="Print the scores as JSON."),
@@ -87,17 +92,20 @@ def evaluate_command(
         mapping = published / "mapping.csv" if published else None
         refuse_collisions(written, (pairs, mapping, reference, other, *further, fused))
     windows, used = (window_a, window_b), (device, precision)
+    columns = [name.strip() for name in (metadata or "").split(",") if name.strip()]
     if downstream:
         _refuse_beside_downstream(
             {"--legibility": legibility, "--published": published, "--reference": reference,
              "--other": other, "--fused": fused, "--further": further}
         )  # fmt: skip
         evaluate_downstream(
-            pairs, split or "all", sets, sample, names, tformer_epochs, used, output, quiet, as_json
-        )
+            pairs, split or "all", sets, sample, names, tformer_epochs, columns, used, output,
+            quiet, as_json,
+        )  # fmt: skip
         return
-    if tformer_epochs:
-        raise InputError("--tformer-epochs belongs to --downstream. Add that, or leave it out.")
+    for option, given in (("--tformer-epochs", tformer_epochs), ("--metadata", columns)):
+        if given:
+            raise InputError(f"{option} belongs to --downstream. Add that, or leave it out.")
     split = split or "dev"
     if volumes and legibility and fused is None:
         assert reference is not None and other is not None

@@ -32,7 +32,9 @@ def synthesise_command(
         ..., "--output", "-o", help="Synthetic volume to write; its name must say 'synthetic'."
     ),
     target: str | None = typer.Option(
-        None, help="Sequence to make up; what the weights were trained for (shipped: T2)."
+        None,
+        help="Sequence to make up; what the weights were trained for (shipped: T2 from T1 and PD, "
+        "T1 from T2 and PD).",
     ),
     sequences: str | None = typer.Option(
         None, help="What the volumes are, such as T1,PD; needed where their names do not tell."

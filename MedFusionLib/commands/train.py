@@ -134,7 +134,7 @@ app.command("hinet")(
         HiNetSettings,
         "MedFusionLib.training.hinet_run",
         "train_hinet",
-        "Hi-Net: T2 from T1 and PD, on sequences modelled from one head's maps of tissue.",
+        "Hi-Net: one of T1, PD and T2 from the others, all modelled from one head's tissues.",
     )
 )
 app.command("dc2")(

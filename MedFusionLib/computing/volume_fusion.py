@@ -52,8 +52,10 @@ class VolumeFusionMethod(FusionMethod, Protocol):
 class MultiVolumeFusionMethod(VolumeFusionMethod, Protocol):
     """Additionally makes one volume of its fusions with each of several others."""
 
-    def joined(self, reference: Tensor, fused: Sequence[Tensor]) -> Tensor:
-        """Slices (N, 1, H, W) in [0, 1] from their fusions with each other volume."""
+    def joined(
+        self, reference: Tensor, others: Sequence[Tensor], fused: Sequence[Tensor]
+    ) -> Tensor:
+        """Slices (N, 1, H, W) in [0, 1] from their fusions with each of the others."""
         ...
 
 
@@ -215,21 +217,23 @@ class WindowFuser(StackFuser):
         for place in range(count):
             index = self._layer.start + place
             reference, *others = (source[place] for source in self._sources)
-            fused = self._joined(reference, [total[place] for total in self._sums])
+            fused = self._joined(reference, others, [total[place] for total in self._sums])
             brightest = np.maximum.reduce([reference, *others])
             shown = np.clip(fused, 0, 1) * (brightest > 0)
             colours_of_others = [unit[0] for unit in self._painter.other_units([index])]
             self._write_slice(index, shown, colours_of_others)
 
-    def _joined(self, reference: np.ndarray, fused: list[np.ndarray]) -> np.ndarray:
+    def _joined(
+        self, reference: np.ndarray, others: list[np.ndarray], fused: list[np.ndarray]
+    ) -> np.ndarray:
         """One slice (H, W) of its fusions with each other volume."""
         if len(fused) == 1:
             return fused[0]
         import torch
 
         assert isinstance(self._method, MultiVolumeFusionMethod)
-        one, *each = (torch.from_numpy(image)[None, None] for image in (reference, *fused))
-        return self._method.joined(one, each)[0, 0].numpy()
+        one, *rest = (torch.from_numpy(image)[None, None] for image in (reference, *others, *fused))
+        return self._method.joined(one, rest[: len(others)], rest[len(others) :])[0, 0].numpy()
 
 
 def _padded(window: np.ndarray, stride: int) -> Tensor:

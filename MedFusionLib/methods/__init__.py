@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 from MedFusionLib.computing.slice_fusion import FusionMethod
-from MedFusionLib.errors import UnknownMethodError
+from MedFusionLib.errors import InputError, UnknownMethodError
 
 if TYPE_CHECKING:
     import torch
@@ -42,6 +42,8 @@ class MethodCard:
     """Whether a short list of methods shows it; a panel keeps the others under "More methods"."""
     sees_volumes: bool = False
     """Whether it fuses whole volumes in three dimensions (`VolumeFusionMethod`)."""
+    most_volumes: int | None = None
+    """How many volumes it fuses at most, the reference among them; None for any number."""
 
 
 _CARDS = (
@@ -226,6 +228,7 @@ _CARDS = (
         licence="Apache-2.0",
         paper="Xu et al., MICCAI 2024, arXiv 2404.17357",
         module="MedFusionLib.methods.tfs_diff",
+        most_volumes=3,
     ),
 )
 
@@ -255,6 +258,15 @@ def method_card(name: str) -> MethodCard:
         known = ", ".join(method_names())
         raise UnknownMethodError(f"There is no fusion method '{name}'. Choose one of: {known}.")
     return METHODS[name]
+
+
+def refuse_too_many(card: MethodCard, volumes: int) -> None:
+    """Raise ``InputError`` if a method fuses fewer volumes than there are."""
+    if card.most_volumes is not None and volumes > card.most_volumes:
+        raise InputError(
+            f"'{card.name}' fuses at most {card.most_volumes} volumes, not {volumes}. Leave "
+            f"volumes out, or choose another method: '{DEFAULT_METHOD}' fuses any number."
+        )
 
 
 def create_method(name: str, device: str | torch.device = "cpu", **options: Any) -> FusionMethod:

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from MedFusionLib.methods.blocks.smooth_step import smooth_step
 from MedFusionLib.methods.weighted_bands import gaussian
 
 COMMON = 30.0
@@ -39,19 +40,13 @@ class Additive:
         common = torch.minimum(gaussian(reference, COMMON), gaussian(other, COMMON))
         added = reference + other - common - _weaker_fine_detail(reference, other)
         bone = other + ANATOMY_IN_BONE * (reference - gaussian(reference, 6.0))
-        shown = torch.lerp(added, bone, _smooth_step(other, *BONE))
+        shown = torch.lerp(added, bone, smooth_step(other, *BONE))
         return torch.minimum(shown.clamp(0, 1), _BRIGHTEST * (reference + other))
 
 
 def _weaker_fine_detail(reference: Tensor, other: Tensor) -> Tensor:
     one, two = (image - gaussian(image, FINEST) for image in (reference, other))
     return torch.where(one.abs() > two.abs(), two, one)
-
-
-def _smooth_step(values: Tensor, low: float, high: float) -> Tensor:
-    """0 below ``low``, 1 above ``high``, without a kink between."""
-    share = ((values - low) / (high - low)).clamp(0, 1)
-    return share * share * (3 - 2 * share)
 
 
 def create(device: torch.device) -> Additive:

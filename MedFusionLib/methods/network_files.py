@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from MedFusionLib.methods.checkpoints import filled, stored_tensors
-from MedFusionLib.weights import load_weights
+from MedFusionLib.weights import WeightsEntry, entry_tensors, weights_entry
 from MedFusionLib.weights.files import read_weight_file, write_weight_file
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -52,7 +52,11 @@ class NetworkFile(Generic[Network]):
         Raises ``WeightsError`` if the file is missing, damaged, or does not fit.
         """
         if path is None:
-            state, entry = load_weights(self.method)
-            return self.from_state(state, self.architecture_of(entry.config)), entry.sha256
+            return self.shipped(weights_entry(self.method))
         file = read_weight_file(Path(path), self.method)
         return self.from_state(file.tensors, self.architecture_of(file.config)), file.sha256
+
+    def shipped(self, entry: WeightsEntry) -> tuple[Network, str]:
+        """Network of a line of the manifest; its file's SHA-256. ``WeightsError`` as above."""
+        architecture = self.architecture_of(entry.config)
+        return self.from_state(entry_tensors(entry), architecture), entry.sha256

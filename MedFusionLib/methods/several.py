@@ -2,6 +2,7 @@
 
 What each of them alone would change in the reference is added up. So a lesion of any of them
 arrives with the contrast that it has in a fusion of two, and their order makes no difference.
+Where one of them is nearly white, as bone is in a CT, its own fusion with the reference is shown.
 """
 
 from __future__ import annotations
@@ -15,9 +16,16 @@ from MedFusionLib.computing.volume_fusion import VolumeFusionMethod
 if TYPE_CHECKING:
     from torch import Tensor
 
-COMMON = 30.0
+COMMON = 16.0
 """Pixels (standard deviation): light that several volumes add and that is smoother than this is
 shown once, or the sum would reach white and flatten what lies in it."""
+BRIGHT = (0.8, 0.95)
+"""Values of the brightest other volume between which its own fusion takes over: there is no room
+left to add to, and light that is taken away would turn bone grey."""
+_COARSE = 4
+"""Light is smoothed at a quarter of the size: as exact as its smoothness asks for."""
+_LEAST_SHARE = 0.02
+"""Where nearly all around is bright, the little that is not gives no light."""
 
 
 def for_several(method: FusionMethod) -> MultiFusionMethod:
@@ -30,7 +38,7 @@ def for_several(method: FusionMethod) -> MultiFusionMethod:
 
 class SummedPairs:
     """R + Σ dₖ - (Σ gₖ - max gₖ), with dₖ = fuse(R, Oₖ) - R and gₖ the smooth part of what dₖ
-    brightens."""
+    brightens; where one of the others is nearly white, the brightest fuse(R, Oₖ)."""
 
     def __init__(self, method: FusionMethod) -> None:
         self.name, self.stride = method.name, method.stride
@@ -52,20 +60,22 @@ class SummedPairs:
     ) -> Tensor:
         """Fuse (N, 1, H, W) in [0, 1] with two or more others of that shape."""
         fused = [self._method.fuse(reference, other, slice_indices) for other in others]
-        return self.joined(reference, fused)
+        return self.joined(reference, others, fused)
 
-    def joined(self, reference: Tensor, fused: Sequence[Tensor]) -> Tensor:
-        """One picture (N, 1, H, W) of the fusions with each other volume."""
+    def joined(
+        self, reference: Tensor, others: Sequence[Tensor], fused: Sequence[Tensor]
+    ) -> Tensor:
+        """One picture (N, 1, H, W) of the fusions with each of the others."""
         import torch
 
-        from MedFusionLib.methods.weighted_bands import gaussian
+        from MedFusionLib.methods.blocks.smooth_step import smooth_step
 
-        changes = torch.stack([one - reference for one in fused])
-        brightened = torch.stack([gaussian(change.clamp(min=0), COMMON) for change in changes])
+        bright = smooth_step(torch.stack(list(others)).amax(dim=0), *BRIGHT)
+        fusions = torch.stack(list(fused))
+        changes = fusions - reference
         # Sorted first: floating-point sums depend on the order of their terms.
-        change = changes.sort(dim=0).values.sum(dim=0)
-        common = brightened.sort(dim=0).values[:-1].sum(dim=0)
-        return (reference + change - common).clamp(0, 1)
+        added = reference + changes.sort(dim=0).values.sum(dim=0) - _common(changes, bright)
+        return torch.lerp(added, fusions.amax(dim=0), bright).clamp(0, 1)
 
 
 class SummedVolumes(SummedPairs):
@@ -79,3 +89,27 @@ class SummedVolumes(SummedPairs):
     def fuse_volume(self, reference: Tensor, other: Tensor) -> Tensor:
         """What the method makes of one other volume."""
         return self._of_volumes.fuse_volume(reference, other)
+
+
+def _common(changes: Tensor, bright: Tensor) -> Tensor:
+    """The light (N, 1, H, W) that all but the strongest of ``changes`` (K, N, 1, H, W) add at
+    large, of what is not bright: bone would count as light that it gives to the brain beside it."""
+    import torch
+
+    dim = 1 - bright
+    share = _smooth(dim).clamp(min=_LEAST_SHARE)
+    lights = torch.stack([_smooth(change.clamp(min=0) * dim) / share for change in changes])
+    return lights.sort(dim=0).values[:-1].sum(dim=0)
+
+
+def _smooth(images: Tensor) -> Tensor:
+    """By a Gaussian of :data:`COMMON` pixels."""
+    from torch.nn import functional as F
+
+    from MedFusionLib.methods.weighted_bands import gaussian
+
+    coarse = F.avg_pool2d(images, _COARSE, ceil_mode=True)
+    smooth = gaussian(coarse, COMMON / _COARSE)
+    height, width = images.shape[-2:]
+    enlarged = F.interpolate(smooth, scale_factor=_COARSE, mode="bilinear", align_corners=False)
+    return enlarged[..., :height, :width]

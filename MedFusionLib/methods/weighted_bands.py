@@ -20,7 +20,7 @@ BANDS = 6
 """Per source: below 1 pixel (standard deviation of the Gaussian), then to about 2, 4, 8, 16, 32."""
 STRIDE = 8
 """Height and width must be multiples: the coarsest smoothing runs at an eighth of the size."""
-_HIGHEST_GAIN = 1.5
+HIGHEST_GAIN = 1.5
 _BRIGHTEST = 1.5
 """The result is at most so many times the sum of the sources: dark places stay dark."""
 
@@ -77,7 +77,7 @@ class WeightedBands(nn.Module):
         detail_count = self.sources * BANDS
         details = (shares[:, :detail_count] * torch.cat(list(bands), dim=1)).sum(1, keepdim=True)
         base = self.base(shares[:, detail_count:-1], smoothest)
-        return base + _HIGHEST_GAIN * details - _smooth_over_16_pixels(shares[:, -1:])
+        return base + HIGHEST_GAIN * details - _smooth_over_16_pixels(shares[:, -1:])
 
     def base(self, shares: Tensor, smoothest: Tensor) -> Tensor:
         """The smoothest images (N, sources, H, W), weighted by the order of their brightness."""

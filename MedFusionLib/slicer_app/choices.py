@@ -75,6 +75,43 @@ class Plane(Enum):
         return _planeLabels()[choice]
 
 
+class Planes(Enum):
+    """Along how many of the patient's planes is fused."""
+
+    ONE = "one"
+    THREE = "three"
+
+    @staticmethod
+    def label(choice: Planes) -> str:
+        """The words in the panel."""
+        return _planesLabels()[choice]
+
+
+class Grid(Enum):
+    """On which grid is fused."""
+
+    REFERENCE = "reference"
+    ISOTROPIC = "isotropic"
+    FINEST = "finest"
+
+    @staticmethod
+    def label(choice: Grid) -> str:
+        """The words in the panel."""
+        return _gridLabels()[choice]
+
+
+class Refinement(Enum):
+    """What fills a finer grid between the measured slices."""
+
+    INTERPOLATION = "interpolation"
+    NETWORK = "network"
+
+    @staticmethod
+    def label(choice: Refinement) -> str:
+        """The words in the panel."""
+        return _refinementLabels()[choice]
+
+
 class Colour(Enum):
     """How the fused volume is colored."""
 
@@ -129,6 +166,31 @@ def _planeLabels() -> dict[Plane, str]:
         Plane.AXIAL: _("Axial"),
         Plane.CORONAL: _("Coronal"),
         Plane.SAGITTAL: _("Sagittal"),
+    }
+
+
+@cache
+def _planesLabels() -> dict[Planes, str]:
+    return {
+        Planes.ONE: _("One, chosen above"),
+        Planes.THREE: _("All three, their mean"),
+    }
+
+
+@cache
+def _gridLabels() -> dict[Grid, str]:
+    return {
+        Grid.REFERENCE: _("As measured: the reference's"),
+        Grid.ISOTROPIC: _("Isotropic: its smallest step"),
+        Grid.FINEST: _("Finest: smallest step of all"),
+    }
+
+
+@cache
+def _refinementLabels() -> dict[Refinement, str]:
+    return {
+        Refinement.INTERPOLATION: _("Interpolation (B-splines)"),
+        Refinement.NETWORK: _("Network (MR alone)"),
     }
 
 

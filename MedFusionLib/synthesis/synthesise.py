@@ -17,12 +17,13 @@ from MedFusionLib.computing.device import choose_device, run_in_batches
 from MedFusionLib.errors import IdentityError, InputError
 from MedFusionLib.laying import Cancel, LaidOn, Progress, lay
 from MedFusionLib.methods.hinet.architecture import Architecture
-from MedFusionLib.methods.hinet.weight_file import METHOD, load_network
+from MedFusionLib.methods.hinet.weight_file import METHOD
 from MedFusionLib.slices.intensity import Window, choose_window
 from MedFusionLib.slices.stack import slice_stack
 from MedFusionLib.synthesis.coverage import coverage, told_coverage
-from MedFusionLib.synthesis.sequences import known_sequence, sequences_of
+from MedFusionLib.synthesis.sequences import sequences_of
 from MedFusionLib.synthesis.slice_synthesis import SliceSynthesis
+from MedFusionLib.synthesis.trained_for import network_for
 from MedFusionLib.version import __version__
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS, refuse_two_patients
 from MedFusionLib.volumes.synthetic import METADATA, marked, synthetic_note
@@ -73,9 +74,9 @@ def synthesise(
     come first. ``target`` must be what the weights were trained for; ``None`` takes that.
     ``alignment`` lays ``second`` on ``first``: ``rigid`` or ``affine`` register them, ``resample``
     trusts their positions, ``none`` wants one grid. ``weights``: a file of ``medfusion train
-    hinet`` or ``import-weights hinet`` instead of the shipped one. ``force`` goes on where the
-    patients differ or the registration failed, but never with synthetic inputs: what was made up
-    from what was made up tells nothing at all.
+    hinet`` or ``import-weights hinet``; without it, the shipped ones that fit. ``force`` goes on
+    where the patients differ or the registration failed, but never with synthetic inputs: what was
+    made up from what was made up tells nothing at all.
 
     Raises ``InputError`` where the sequences are not clear or are none that the network was trained
     on, and for whatever is no MR volume; ``IdentityError`` for two patients and for synthetic
@@ -86,9 +87,8 @@ def synthesise(
     chosen = choose_device(device)
     _refuse_made_up(first, second)
     roles = sequences_of((first, second), sequences, warnings)
-    network, sha256 = load_network(None if weights is None else Path(weights))
+    network, sha256 = network_for(roles, target, weights)
     trained = network.architecture
-    _refuse_untrained(roles, trained, target)
     refuse_two_patients(first, second, force, warnings)
     first = _checked(first, "first", allow_nonfinite, warnings)
     second = _checked(second, "second", allow_nonfinite, warnings)
@@ -140,21 +140,6 @@ def signal_window(volume: Volume) -> Window:
     """
     high = choose_window(volume, "percentile").high
     return Window(float(volume.voxels.min()), high, "signal")
-
-
-def _refuse_untrained(roles: tuple[str, str], trained: Architecture, wanted: str | None) -> None:
-    """Raise ``InputError`` for sequences and targets that the weights were not trained for."""
-    able = f"These weights make {trained.target} from {' and '.join(trained.inputs)}"
-    if wanted is not None and known_sequence(wanted) != trained.target:
-        raise InputError(
-            f"{able}, not {known_sequence(wanted)}. Ask for that, or give weights that were "
-            "trained for it (--weights)."
-        )
-    if set(roles) != set(trained.inputs):
-        raise InputError(
-            f"{able}; the volumes are {' and '.join(roles)}. Choose other volumes, say what they "
-            "are if their names mislead (--sequences), or give other weights (--weights)."
-        )
 
 
 def _checked(volume: Volume, ordinal: str, allow: bool, warnings: list[str]) -> Volume:

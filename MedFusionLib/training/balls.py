@@ -27,7 +27,8 @@ class BallMaker(LesionMaker):
     count: int = 10
     flattest: float = 5.0
 
-    def __call__(self, reference: Tensor, other: Tensor) -> Lesions:
+    def __call__(self, *images: Tensor) -> Lesions:
+        reference, other = images
         pair = torch.cat([reference, other], dim=1).movedim(1, 0)[None]
         means = F.avg_pool3d(pair, (3, 9, 9), 1, (1, 4, 4), count_include_pad=False)
         shown = self._inside(pair) & (pair.amax(1) > self.darkest)
@@ -47,7 +48,7 @@ class BallMaker(LesionMaker):
         # What white or black cut away cannot be shown, and its share would be divided by nothing.
         whole = (profiles * inserted).sum((2, 3)) / (profiles * added).sum((2, 3))
         counted = (profiles.amax(dim=(2, 3)) > LEAST_SHOWN) * (whole > LEAST_INSERTED) * open_ground
-        return Lesions(*changed, profiles, in_other.expand(len(profiles), -1), counted)
+        return Lesions(changed, profiles, in_other.long().expand(len(profiles), -1), counted)
 
     def _inside(self, sources: Tensor) -> Tensor:
         inside = torch.zeros_like(sources[:, 0], dtype=torch.bool)
@@ -60,7 +61,8 @@ class BallMaker(LesionMaker):
         ``means`` (1, 2, D, H, W); ``room`` (D, H, W), every place's distance to the balls so far,
         is renewed.
         """
-        sigma, amplitude, in_other = (part[0] for part in self._kind(1, means))
+        sigma, amplitude, source = (part[0] for part in self._kind(1, means))
+        in_other = source > 0
         own, beside = means[0, in_other.long()], means[0, 1 - in_other.long()]
         flatness = 1 + (self.flattest - 1) * torch.rand((), device=means.device)
         reached, radius = own + amplitude, 3 * sigma

@@ -29,36 +29,55 @@ RELAXATION = (
 )
 """T1 in ms, T2 in ms and proton density of all but the lesion."""
 LESION_RANGES = ((900.0, 2200.0), (110.0, 280.0), (0.85, 1.0))
-TARGET_TIMES = (4000.0, 100.0)
-"""Repetition and echo time, in ms, of the T2 that is learnt: one protocol for all."""
-WHITE_LEVEL = 0.62
-"""Signal of the target that is shown as 1: nearly that of cerebrospinal fluid."""
+
+
+class Protocol(NamedTuple):
+    """How a sequence is acquired; times in ms."""
+
+    repetition: tuple[float, float]
+    """Range of what an input may be acquired with."""
+    echo: tuple[float, float]
+    target_times: tuple[float, float]
+    """Repetition and echo time of what is learnt: one protocol for all."""
+    white_level: float
+    """Signal of the target that is shown as 1."""
+
+
+PROTOCOLS = {
+    # Fat, and little else, is brighter than the white of T1.
+    "T1": Protocol((300.0, 750.0), (5.0, 20.0), (500.0, 12.0), 0.5),
+    # Nearly the brightness of fat.
+    "PD": Protocol((2000.0, 4000.0), (10.0, 35.0), (3000.0, 20.0), 0.75),
+    # Nearly that of cerebrospinal fluid.
+    "T2": Protocol((2500.0, 6000.0), (80.0, 120.0), (4000.0, 100.0), 0.62),
+}
+INPUTS = {"T1": ("T2", "PD"), "PD": ("T1", "T2"), "T2": ("T1", "PD")}
+"""Target to what it is learnt from, in the network's order."""
 
 
 class Sequences(NamedTuple):
     """Modelled slices, each (N, 1, H, W) in [0, 1]."""
 
-    t1: Tensor
-    pd: Tensor
-    t2: Tensor
+    first: Tensor
+    second: Tensor
+    target: Tensor
 
 
 @dataclass(frozen=True)
 class ContrastModel:
-    """Ranges of what differs from slice to slice."""
+    """What is learnt, and ranges of what differs from slice to slice."""
 
+    target: str = "T2"
+    """Of ``INPUTS``."""
     jitter: float = 0.12
     """Standard deviation of the logarithm of each tissue's relaxation times and density."""
-    t1_repetition: tuple[float, float] = (300.0, 750.0)
-    t1_echo: tuple[float, float] = (5.0, 20.0)
-    pd_repetition: tuple[float, float] = (2000.0, 4000.0)
-    pd_echo: tuple[float, float] = (10.0, 35.0)
     acquired_share: float = 0.4
-    """Share of slices whose brain shows the template's own T1 instead of a modelled one."""
+    """Share of slices whose brain shows the template's own T1 instead of a modelled one, where T1
+    is an input: what is learnt is modelled always."""
     bare_share: float = 0.2
     """Share of slices without skull and scalp."""
     lesion_share: float = 0.8
-    """Share of slices with a lesion, which the target has to show as bright as its T2 makes it."""
+    """Share of slices with a lesion, which the target has to show as its relaxation makes it."""
     blur: float = 1.5
     """Largest standard deviation of the tissues' blur, in pixels."""
     shading: float = 0.2
@@ -73,14 +92,33 @@ class ContrastModel:
         relaxation = self._relaxation(maps)
         acquired = _drawn(maps, self.acquired_share)
         ill = _with_lesion(shares, self._lesion(maps) * _drawn(maps, self.lesion_share))
-        t1_times = _uniform(maps, *self.t1_repetition), _uniform(maps, *self.t1_echo)
-        t1 = spin_echo(ill, relaxation, *t1_times)
-        change = t1 / spin_echo(shares, relaxation, *t1_times).clamp(min=1e-3)
-        t1 = torch.lerp(t1, self._acquired(maps, shares, t1) * change, acquired)
-        pd_times = _uniform(maps, *self.pd_repetition), _uniform(maps, *self.pd_echo)
-        pd = spin_echo(ill, relaxation, *pd_times)
-        target = spin_echo(ill, relaxation, *(torch.full_like(acquired, t) for t in TARGET_TIMES))
-        return Sequences(self._seen(t1), self._seen(pd), (target / WHITE_LEVEL).clamp(0, 1))
+        signals = [
+            self._input(maps, name, shares, ill, relaxation, acquired)
+            for name in INPUTS[self.target]
+        ]
+        protocol = PROTOCOLS[self.target]
+        times = (torch.full_like(acquired, time) for time in protocol.target_times)
+        target = spin_echo(ill, relaxation, *times) / protocol.white_level
+        first, second = (self._seen(signal) for signal in signals)
+        return Sequences(first, second, target.clamp(0, 1))
+
+    def _input(
+        self,
+        maps: Tensor,
+        name: str,
+        shares: Tensor,
+        ill: Tensor,
+        relaxation: Tensor,
+        acquired: Tensor,
+    ) -> Tensor:
+        """Signal of an input; T1 is the template's own, changed by a lesion, if ``acquired``."""
+        protocol = PROTOCOLS[name]
+        times = _uniform(maps, *protocol.repetition), _uniform(maps, *protocol.echo)
+        signal = spin_echo(ill, relaxation, *times)
+        if name != "T1":
+            return signal
+        change = signal / spin_echo(shares, relaxation, *times).clamp(min=1e-3)
+        return torch.lerp(signal, self._acquired(maps, shares, signal) * change, acquired)
 
     def _mixture(self, maps: Tensor) -> Tensor:
         """Shares (N, tissues, H, W): the brain's, and around it fluid, bone, fat and muscle."""

@@ -94,9 +94,9 @@ class HiNetTraining(ScheduledTraining):
 
 
 def to_network(sequences: Sequences) -> tuple[Tensor, Tensor, Tensor]:
-    """T1, PD and T2 in [-1, 1], as the network counts."""
-    t1, pd, t2 = (2 * image - 1 for image in sequences)
-    return t1, pd, t2
+    """Both inputs and the target in [-1, 1], as the network counts."""
+    first, second, target = (2 * image - 1 for image in sequences)
+    return first, second, target
 
 
 def start_weights(module: nn.Module) -> None:

@@ -31,6 +31,16 @@ BONE_TOLERANCE = 0.05
 DARK = 0.05
 """Where both sources are below this is background."""
 
+LEGIBILITY_WEIGHTS = {
+    "lesions": 45.0,
+    "lost lesions": 28.0,
+    "halo": 6.0,
+    "bone": 22.0,
+    "bone contrast": 28.0,
+    "cut": 28.0,
+    "background": 28.0,
+}
+
 
 class Fuser(Protocol):
     """A network under training, whatever the order of its inputs."""
@@ -62,17 +72,7 @@ class LegibleLoss:
 
     loss: Loss
     legibility: float = 1.0
-    weights: Mapping[str, float] = field(
-        default_factory=lambda: {
-            "lesions": 45.0,
-            "lost lesions": 28.0,
-            "halo": 6.0,
-            "bone": 22.0,
-            "bone contrast": 28.0,
-            "cut": 28.0,
-            "background": 28.0,
-        }
-    )
+    weights: Mapping[str, float] = field(default_factory=lambda: LEGIBILITY_WEIGHTS)
     lesions: LesionMaker = field(default_factory=LesionMaker)
 
     def __call__(self, fuser: Fuser, reference: Tensor, other: Tensor) -> dict[str, Tensor]:
@@ -96,11 +96,9 @@ class LegibleLoss:
             return self.loss(fused, reference, other) | weighted
 
 
-def lesion_terms(
-    lesions: Lesions, change: Tensor, reference: Tensor, other: Tensor
-) -> dict[str, Tensor]:
+def lesion_terms(lesions: Lesions, change: Tensor, *sources: Tensor) -> dict[str, Tensor]:
     """What is missing of the lesions' contrast, and change where nothing was inserted."""
-    shown = transfers(lesions, change, reference, other)
+    shown = transfers(lesions, change, *sources)
     missing = (1 - shown).clamp(min=0).square() + 0.5 * (shown - TOO_MUCH).clamp(min=0).square()
     count = lesions.counted.sum().clamp(min=1)
     elsewhere = change.abs() * (lesions.profiles.sum(1, keepdim=True) == 0)

@@ -201,6 +201,7 @@ class HiNetSettings(CommonSettings):
     """Additionally for Hi-Net: the head from whose tissues the sequences are modelled."""
 
     data: str = setting(MISSING, "Folder with the three volumes of one head, on one grid.")
+    target: str = setting("T2", "What is learnt from the two others: T1, PD or T2.")
     t1: str = setting("nilearn_icbm152_2009_t1.nii.gz", "T1 without the skull.")
     grey: str = setting("nilearn_icbm152_2009_gm.nii.gz", "Share of grey matter, 0 to 255.")
     white: str = setting("nilearn_icbm152_2009_wm.nii.gz", "Share of white matter, 0 to 255.")
@@ -228,6 +229,8 @@ class TFSDiffSettings(PresetSettings):
     """Additionally for TFS-Diff: what makes the wanted images, and what its sources lack."""
 
     rate: str = setting("cosine", "Learning rate over the run: constant, cosine or halving.")
+    loss: str = setting("legible", "legible, or teacher for the teacher's images alone.")
+    legibility: float = setting(1.0, LEGIBILITY)
     teacher: str = setting("asfe", "Method that makes the images that the network learns to draw.")
     absent_share: float = setting(0.3, "Share of slices whose third source is absent.", least=0)
-    coarse_share: float = setting(0.2, "Share of slices with sources of half the size.", least=0)
+    coarse_share: float = setting(0.2, "Share of slices with coarse sources.", least=0)

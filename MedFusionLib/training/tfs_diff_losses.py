@@ -9,7 +9,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from MedFusionLib.training.losses import dissimilarity
+from MedFusionLib.training.legibility import (
+    LEGIBILITY_WEIGHTS,
+    bone_terms,
+    lesion_terms,
+    range_terms,
+)
+from MedFusionLib.training.lesions import Lesions
+from MedFusionLib.training.losses import dissimilarity, mean_absolute
+
+DISTANCE, SIMILARITY = 40.0, 20.0
+"""Weights of the teacher's image beside what a reader must see."""
 
 
 def denoising_terms(
@@ -25,3 +35,38 @@ def denoising_terms(
     """
     lacking = dissimilarity(rebuilt, clean) * noise_level.flatten() ** 2
     return {"distance": (prediction - wanted).abs().mean(), "similarity": lacking.mean()}
+
+
+def legible_terms(
+    uncut: Tensor,
+    fused: Tensor,
+    change: Tensor,
+    sources: Tensor,
+    lesions: Lesions,
+    wanted: Tensor,
+    legibility: float,
+) -> dict[str, Tensor]:
+    """What the teacher's image shows, and what a reader must see of each of three sources.
+
+    Args:
+        uncut, fused: the drawn image before and after it is cut to what can be shown,
+            (N, 1, H, W) in [0, 1]. Bone and hot places are those of the brightest of the others.
+        change: what it becomes with ``lesions``, minus ``fused``.
+        sources: sharp and without lesions, (N, 3, H, W); zero where there is none.
+        wanted: what the teacher makes of them.
+        legibility: weight of all but the teacher's image.
+    """
+    reference, others = sources[:, :1], sources[:, 1:].amax(1, keepdim=True)
+    seen = (
+        lesion_terms(lesions, change, *sources.split(1, dim=1))
+        | bone_terms(fused, others)
+        | range_terms(uncut, fused, reference, others)
+    )
+    imitated = {
+        "distance": DISTANCE * mean_absolute(fused - wanted).mean(),
+        "similarity": SIMILARITY * dissimilarity(fused, wanted).mean(),
+    }
+    weighted = {
+        name: legibility * weight * seen[name] for name, weight in LEGIBILITY_WEIGHTS.items()
+    }
+    return imitated | weighted

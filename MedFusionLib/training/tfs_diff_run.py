@@ -17,6 +17,8 @@ from MedFusionLib.training.tfs_diff_module import TFSDiffTraining, fresh_network
 from MedFusionLib.training.third_source import TripleDataset
 from MedFusionLib.training.trained_networks import first_network, trained_network
 
+LOSSES = ("legible", "teacher")
+
 
 def train_tfs_diff(
     settings: TFSDiffSettings, folder: Path, hardware: Hardware, resume: bool = False
@@ -30,7 +32,10 @@ def train_tfs_diff(
     """
     architecture = chosen("preset", settings.preset, PRESETS)
     chosen("learning rate curve", settings.rate, RATES)
+    chosen("loss", settings.loss, dict.fromkeys(LOSSES))
     _refuse_impossible_shares(settings, architecture)
+    if settings.loss == "legible" and architecture.output == "noise":
+        raise InputError(f"The preset '{settings.preset}' predicts noise: give --loss teacher.")
     teacher = create_method(settings.teacher, "cpu")
     _refuse_crop(settings.crop, teacher.stride, architecture.stride)
     begin(settings, folder, resume)
@@ -40,7 +45,7 @@ def train_tfs_diff(
         Augmentation(crop=settings.crop),
         settings,
     )
-    state = fit(module, settings, folder, hardware, resume, Goal(), TripleDataset)
+    state = fit(module, settings, folder, hardware, resume, Goal("dev/both"), TripleDataset)
     FILE.save(trained_network(FILE, state, architecture).half(), folder / WEIGHTS_NAME)
     return folder / WEIGHTS_NAME
 

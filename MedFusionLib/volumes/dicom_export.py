@@ -168,7 +168,7 @@ def derivation_description(report: Mapping[str, Any]) -> str:
 
 def _how(report: Mapping[str, Any]) -> str:
     if METADATA in report:
-        return f"{WORD} images, not acquired and nothing measured: {report[METADATA]}, made up"
+        return f"{WORD} images, in whole or in part not acquired: {report[METADATA]}, made up"
     *first, last = source_modalities(report)
     return f"Fused from {', '.join(first)} and {last} images"
 

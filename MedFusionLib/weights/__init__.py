@@ -53,7 +53,7 @@ def weights_entries() -> tuple[WeightsEntry, ...]:
 
 
 def weights_entry(method: str) -> WeightsEntry:
-    """The manifest's line for a method; ``WeightsError`` if it ships no weights."""
+    """The manifest's first line for a method; ``WeightsError`` if it ships no weights."""
     for entry in weights_entries():
         if entry.method == method:
             return entry
@@ -62,10 +62,15 @@ def weights_entry(method: str) -> WeightsEntry:
 
 def load_weights(method: str) -> tuple[dict[str, Tensor], WeightsEntry]:
     """State dict of a shipped method, after its SHA-256 was checked."""
+    entry = weights_entry(method)
+    return entry_tensors(entry), entry
+
+
+def entry_tensors(entry: WeightsEntry) -> dict[str, Tensor]:
+    """What a line of the manifest names, after its SHA-256 was checked."""
     from safetensors.torch import load
 
-    entry = weights_entry(method)
-    return load(checked_bytes(entry.path, entry.sha256)), entry
+    return load(checked_bytes(entry.path, entry.sha256))
 
 
 def checked_bytes(path: Path, sha256: str) -> bytes:

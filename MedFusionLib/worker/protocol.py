@@ -38,10 +38,14 @@ Requests (``"do"``):
 ``map_hidden``
     ``fusion`` (as of ``measure``). Result: ``volume`` (on the fused volume's grid, per cent of the
     local contrast that is hidden of the source that loses more) and ``hidden``, as of ``measure``.
+``map_invented``
+    ``fusion`` (as of ``measure``), on a finer grid. Result: ``volume`` (on that grid, what was not
+    measured, docs/FINER.md).
 ``preview``
     As ``fuse``, and ``point`` (LPS, mm), in the slice to fuse. Result: ``volume`` (a part of the
     reference's grid, one slice thick), ``index``, the slice's place in its stack, and ``seconds``
-    that fusing it took.
+    that fusing it took. It is of the measured grid and of one plane, whatever ``grid`` and
+    ``planes`` say.
 ``save_report``
     ``report``, ``path`` (absolute, .html or .json). Result: nothing.
 ``export_dicom``

@@ -67,6 +67,7 @@ class Tasks:
             "fuse_series": self._fuse_series,
             "measure": self._measure_fused,
             "map_hidden": self._map_hidden,
+            "map_invented": self._map_invented,
             "preview": self._preview_slice,
             "save_report": self._save_report,
             "export_dicom": self._export_dicom,
@@ -272,6 +273,13 @@ class Tasks:
         hidden = self._kept_fusion(request).hidden
         name = f"hidden-{request['id']}.npy"
         return {"volume": save_volume(hidden.worse, self._folder, name), "hidden": hidden.figures}
+
+    def _map_invented(self, request: Request, progress: Progress, cancel: Cancel) -> dict[str, Any]:
+        refined = self._kept_fusion(request).refined
+        if refined is None or refined.invented is None:
+            raise InputError("Nothing was invented: the fused volume lies on the measured grid.")
+        name = f"invented-{request['id']}.npy"
+        return {"volume": save_volume(refined.invented.volume, self._folder, name)}
 
     def _kept_fusion(self, request: Request) -> FusionResult:
         if self._fused is None or self._fused[0] != request["fusion"]:

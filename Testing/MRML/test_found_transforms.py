@@ -77,6 +77,28 @@ def test_taken_out_of_the_grid_the_rigid_step_is_left(scene, pair):
     assert showRegistration(LINEAR, *pair) is node
 
 
+def test_a_rigid_run_after_a_bent_one_takes_the_grid_out_of_the_scene(scene, pair):
+    node = showRegistration(bent(), *pair)
+    grid = node.GetParentTransformNode()
+    assert showRegistration(LINEAR, *pair) is node
+    assert not scene.IsNodePresent(grid)
+    assert node.GetParentTransformNode() is pair[0].GetParentTransformNode()
+    again = betweenNodes(*pair, transformNode=node)
+    for point in ((0.0, 0.0, 0.0), (12.0, -9.0, 4.0)):
+        assert again.TransformPoint(point) == pytest.approx(LINEAR.TransformPoint(point), abs=1e-9)
+
+
+def test_a_grid_under_which_the_user_has_put_something_stays(scene, pair):
+    node = showRegistration(bent(), *pair)
+    grid = node.GetParentTransformNode()
+    pair[1].SetAndObserveTransformNodeID(grid.GetID())
+    showRegistration(LINEAR, *pair)
+    assert pair[1].GetParentTransformNode() is grid
+    other = slicer.util.addVolumeFromArray(np.zeros((4, 4, 4), np.int16), name="CT")
+    showRegistration(LINEAR, pair[0], other)
+    assert scene.IsNodePresent(grid), "of another pair"
+
+
 def test_the_verdict_on_a_bent_registration_ends_with_any_change_of_it(scene, pair):
     node = showRegistration(bent(), *pair)
     recordVerdict(node, REPORT, *pair)

@@ -11,6 +11,7 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest  # noqa: E402
 from MedFusionLib.slicer_app.scene.colour_legend import legendOf  # noqa: E402
+from MedFusionLib.slicer_app.scene.further_sources import FurtherSource  # noqa: E402
 from MedFusionLib.slicer_app.scene.mrml import addVolumeNode, fuseNodes  # noqa: E402
 from MedFusionLib.slicer_app.views.layer_blend import (  # noqa: E402
     SAMPLED_VOXELS,
@@ -231,6 +232,33 @@ def colourBetween(fused, i: float, j: float) -> np.ndarray:
     below = painted[int(j), int(i)] * (1 - i % 1) + painted[int(j), int(i) + 1] * (i % 1)
     above = painted[int(j) + 1, int(i)] * (1 - i % 1) + painted[int(j) + 1, int(i) + 1] * (i % 1)
     return below * (1 - j % 1) + above * (j % 1)
+
+
+def test_a_further_volume_is_blended_as_it_is_laid_and_shown_itself(scene, nodes):
+    values = np.arange(SIZE**3, dtype=np.int16).reshape(SIZE, SIZE, SIZE)
+    spect = slicer.util.addVolumeFromArray(values, name="SPECT")
+    aside = scene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "aside")
+    source = FurtherSource(spect, "SPECT", (10.0, 900.0), transformNode=aside)
+    request = FusionRequest(*nodes, modalities=("MR", "PET"), further=(source,))
+    pair = pairOfRequest(request, 1)
+    assert (pair.referenceNode, pair.otherNode, pair.transformNode) == (nodes[0], spect, aside)
+    assert pair.looks[1].window == (10.0, 900.0)
+    maps = [pairOfRequest(request, number).looks[1].legend.colour_map for number in (0, 1)]
+    assert maps == ["red", "blue"], "as the fusion tells them apart"
+
+    fused, report = fuseNodes(
+        *nodes,
+        furtherNodes=[spect],
+        modalities=("MR", "PET", "SPECT"),
+        method="average",
+        device="cpu",
+    )
+    assert [pairOfFused(fused, number).otherNode for number in (0, 1)] == [nodes[1], spect]
+    look = pairOfFused(fused, 1).looks[1]
+    window = report["further"][0]["window"]
+    assert look.window == (window["low"], window["high"])
+    assert (look.legend.colour_map, look.legend.unit) == ("blue", "counts")
+    assert pairOfFused(fused).looks[1].legend.colour_map == "red"
 
 
 def test_setting_layers_is_one_change_of_the_view(view, nodes):

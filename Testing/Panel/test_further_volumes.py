@@ -364,3 +364,31 @@ def test_every_node_selector_of_a_row_gets_the_scene(rowFile):
         if connection.findtext("slot") == "setMRMLScene(vtkMRMLScene*)"
     }
     assert selectors == connected
+
+
+def test_blend_shows_the_source_that_is_picked_beside_the_reference(panel, three):
+    ui = panel.ui
+    assert ui.besideComboBox.isHidden()
+    panel.addRedView()
+    first, second = add(panel, three[0]), add(panel, three[1])
+    pick(first.furtherModalityComboBox, Modality, Modality.CT)
+    pick(second.furtherModalityComboBox, Modality, Modality.MR)
+    assert offeredBeside(ui) == [
+        "Other volume: FDG PET",
+        "Third volume: CT head",
+        "Fourth volume: SPECT of the head",
+    ]
+    assert panel.panel.views.blending.nodes() == (*panel.pair, None)
+    ui.besideComboBox.setCurrentIndex(1)
+    ui.besideComboBox.activated.emit(1)
+    assert panel.panel.views.blending.nodes() == (panel.pair[0], three[0], None)
+    fused(panel)
+    node = panel.parameters.outputVolume
+    assert panel.panel.views.shownNodes() == (panel.pair[0], three[0], node)
+    panel.scene.RemoveNode(three[0])
+    panel.wait(lambda: panel.panel.views.shownNodes()[1] is panel.pair[1])
+    panel.wait(lambda: "Third volume: CT head" not in offeredBeside(ui))
+
+
+def offeredBeside(ui) -> list[str]:
+    return [ui.besideComboBox.itemText(index) for index in range(ui.besideComboBox.count)]

@@ -216,7 +216,7 @@ def test_the_comparison_shows_the_other_volume_as_aligned_and_leaves_it_where_it
     fused = registered(panel, pair)
     count = panel.scene.GetNumberOfNodes()
     aligned = AlignedOther()
-    node = aligned.nodeFor(fused)
+    node = aligned.nodeFor(fused, pair[1])
     assert node is not pair[1]
     assert node.GetParentTransformNode() is transform(panel, "Second")
     assert node.GetImageData() is pair[1].GetImageData()
@@ -225,7 +225,7 @@ def test_the_comparison_shows_the_other_volume_as_aligned_and_leaves_it_where_it
     aligned.forget()
     assert panel.scene.GetNumberOfNodes() == count
     fused.SetNodeReferenceID("MedFusion.Transform", None)
-    assert aligned.nodeFor(fused) is pair[1]
+    assert aligned.nodeFor(fused, pair[1]) is pair[1]
 
 
 def test_compare_and_blend_show_what_the_fused_volume_was_made_from(panel, pair):

@@ -12,7 +12,8 @@ import pytest
 # slicer.parameterNodeWrapper's connectors.
 ACCEPTED = {
     "qMRMLNodeComboBox": r"vtkMRML\w+Node$",
-    "QComboBox": r"(Modality|Window|AlignmentChoice|Plane|Colour|Annotated\[str, Choice\(.+\)\])$",
+    "QComboBox": r"(Modality|Window|AlignmentChoice|Planes?|Grid|Refinement|Colour"
+    r"|Annotated\[str, Choice\(.+\)\])$",
     "QCheckBox": r"bool$",
     "QSpinBox": r"Annotated\[int, WithinRange\(.+\)\]$",
     "ctkSliderWidget": r"Annotated\[float, WithinRange\(.+\)\]$",

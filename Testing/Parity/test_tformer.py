@@ -13,9 +13,13 @@ from torch import Tensor, nn
 
 from MedFusionLib.evaluation.downstream.tformer.architecture import PAPER
 from MedFusionLib.evaluation.downstream.tformer.crossing import DualCrossing
+from MedFusionLib.evaluation.downstream.tformer.metadata import (
+    MetadataCrossing,
+    MetadataDescription,
+)
 from MedFusionLib.evaluation.downstream.tformer.network import TFormer
 from MedFusionLib.evaluation.downstream.tformer.windows import PatchMerging, WindowAttention
-from MedFusionLib.methods.checkpoints import Rules, author_key, load_renamed
+from MedFusionLib.methods.checkpoints import Rules, filled_renamed
 
 QUESTIONS = ("diag", "pn", "bwn", "vs", "pig", "str", "dag", "rs")
 OUTPUTS = ("diag", "pn", "bwv", "vs", "pig", "str", "dag", "rs")
@@ -35,6 +39,20 @@ BLOCK: Rules = (
     (r"\.to_second\.", ".1."),
     *ATTENTION,
 )
+METADATA: Rules = ((r"^(\d)\.", r"rnn.model.\1."),)
+METADATA_PARTS: Rules = (
+    (r"\.widening\.", ".project_in."),
+    (r"\.narrowing\.", ".project_out."),
+    (r"\.own_norm\.", ".x_norm1."),
+    (r"\.images_norm\.", ".c_norm1."),
+    (r"\.fn\.feed_forward_norm\.", ".fn.x_norm2."),
+)
+METADATA_CROSSING: Rules = (
+    (r"^(widening|narrowing)\.", r"layers.0.\1."),
+    (r"^(?!layers\.)", "layers.0.fn."),
+    *METADATA_PARTS,
+    *BLOCK,
+)
 NETWORK: Rules = (
     (r"^backbone\.embedding\.projection\.", "cli_vit.patch_embed.proj."),
     (r"^backbone\.norm\.", "cli_vit.patch_embed.norm."),
@@ -49,10 +67,14 @@ NETWORK: Rules = (
     (r"^descriptions\.0\.", "fusion_head_cli.0."),
     (r"^descriptions\.1\.", "fusion_head_der.0."),
     (r"^answers\.(\d)\.", lambda match: f"fc_{QUESTIONS[int(match[1])]}."),
+    (r"^metadata\.(\d)\.", r"meta_subnet.rnn.model.\1."),
+    (r"^metadata_crossing\.(widening|narrowing)\.", r"fusion_meta.layers.0.\1."),
+    (r"^metadata_crossing\.", "fusion_meta.layers.0.fn."),
+    *METADATA_PARTS,
     *BLOCK,
 )
-NOT_OURS = ("fusion_meta.", "meta_subnet.", "cli_vit.head.")
-"""The branch of metadata, of which there are none here, and a head that is never asked."""
+NOT_OURS = ("cli_vit.head.",)
+"""A head that is never asked."""
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +89,8 @@ def folder(shared: Path) -> Path:
         ("WindowCrossAttention", WindowAttention(12, 3, 4), ATTENTION),
         ("SwinCrossTransformer_depth1_7x7", DualCrossing(12, 7, 3, 7, 1), BLOCK),
         ("SwinCrossTransformer_depth2_14x14", DualCrossing(12, 14, 3, 7, 2), BLOCK),
+        ("MetaSubNet", MetadataDescription(20, 10, 6), METADATA),
+        ("CrossTransformer_meta", MetadataCrossing(8, 16, 4), METADATA_CROSSING),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -75,7 +99,7 @@ def test_each_part_gives_what_the_authors_gives(
     folder: Path, case: str, module: nn.Module, rules: Rules
 ) -> None:
     tensors, _ = read_case(folder / "modules.safetensors")
-    load_renamed(module, part_of(tensors, f"{case}.param."), rules)
+    module = filled_renamed(module, part_of(tensors, f"{case}.param."), rules)
     inputs = [value for key, value in sorted(tensors.items()) if key.startswith(f"{case}.in")]
     if case == "WindowCrossAttention":
         inputs = [inputs[0], torch.cat(inputs, dim=1)]
@@ -100,12 +124,8 @@ def made_up_network(folder: Path, salt: int) -> TFormer:
         width = len(joined) // 3
         state[key.replace("qkv", "to_q")] = joined[:width]
         state[key.replace("qkv", "to_kv")] = joined[width:]
-    network = TFormer(PAPER).eval()
     ours = {key: value for key, value in state.items() if not key.startswith(NOT_OURS)}
-    assert len(ours) == len(network.state_dict())
-    assert author_key("crossings.2.layers.1.to_second.attention.keys_values.bias", NETWORK) in ours
-    load_renamed(network, ours, NETWORK)
-    return network
+    return filled_renamed(TFormer(PAPER), ours, NETWORK)
 
 
 @torch.no_grad()
@@ -130,7 +150,9 @@ def test_the_whole_network_sees_and_answers_as_the_authors_does(folder: Path) ->
     assert len(crossed) == 4
     for one, name in zip(described, ("cli", "der"), strict=True):
         assert_close(one, tensors[f"mid.fusion_head_{name}"])
-    # The authors ask of the second image and of what metadata made of both.
-    answers = network.answer(described[1], tensors["mid.fusion_meta"])
+    metadata = tensors["in.meta"]
+    assert_close(network.metadata(metadata), tensors["mid.meta_subnet"])
+    assert_close(network.join(metadata, *described), tensors["mid.fusion_meta"])
+    answers = network(clinical, dermoscopic, metadata)
     for answer, name in zip(answers, OUTPUTS, strict=True):
         assert_close(answer, tensors[f"out.{name}"])

@@ -112,6 +112,26 @@ def test_balanced_accuracy_is_that_of_scikit_learn_where_patients_have_as_many_s
     assert folds.balanced_accuracy(hits, slices.classes) == pytest.approx(expected)
 
 
+def test_p_counts_the_true_deal_among_those_that_do_as_well():
+    chance = np.array([0.2, 0.5, 0.9])
+    found = [folds.share_as_good(chance, accuracy) for accuracy in (0.1, 0.5, 0.6, 1.0)]
+    assert found == [1, 3 / 4, 2 / 4, 1 / 4]
+
+
+def test_heads_of_one_table_see_the_same_deals():
+    """So that the best of them in a deal is one of that deal, and no other one's."""
+    slices, dealt = made_slices((3, 3)), ([], [])
+    for seen in dealt:
+
+        def watching(train, classes, weights, test, seen=seen):
+            seen.append(classes)
+            return majority(train, classes, weights, test)
+
+        folds.by_chance(slices, watching, 4)
+    for one, another in zip(*dealt, strict=True):
+        np.testing.assert_array_equal(one, another)
+
+
 def test_the_majority_reaches_one_part_of_the_classes():
     slices = made_slices((3, 6))
     hits = folds.patient_hits(slices, majority)

@@ -86,6 +86,23 @@ def test_transfer_is_one_for_a_copy_a_half_for_the_mean_and_negative_for_an_inve
     )
 
 
+def test_lesions_of_three_sources_go_into_each_and_arrive_where_that_source_is_shown(pair) -> None:
+    sources = *pair, pair[0].flip(-2)
+    lesions = fixed_lesions(*sources, seed=9)
+    added = [one - before for one, before in zip(lesions.sources, sources, strict=True)]
+    for number, change in enumerate(added):
+        shown = transfers(lesions, change, *sources)[lesions.counted > 0]
+        own = (lesions.place == number)[lesions.counted > 0]
+        assert own.any() and torch.allclose(shown[own], torch.ones(1), atol=1e-4)
+        assert shown[~own].abs().max() < 1e-6
+
+
+def test_of_three_sources_the_brightest_beside_a_lesion_decides_whether_it_counts(pair) -> None:
+    reference, other = pair
+    lesions = fixed_lesions(reference, other, torch.ones_like(other), seed=2)
+    assert lesions.counted[lesions.place < 2].sum() == 0
+
+
 def test_a_lost_lesion_costs_and_one_in_full_does_not(pair) -> None:
     lesions = fixed_lesions(*pair, seed=7)
     change = lesions.reference - pair[0] + lesions.other - pair[1]

@@ -140,7 +140,7 @@ def test_the_commands_judge_two_volumes_and_a_third_that_is_fused_already(tmp_pa
     for volume, path in zip((reference, other, result.volume), paths, strict=True):
         write_volume(volume, path)
     sources = ["evaluate", "--legibility", "--reference", str(paths[0]), "--other", str(paths[1])]
-    chosen = ["--methods", "maximum", "--device", "cpu", "-q", "-o", str(tmp_path / "out")]
+    chosen = ["--methods", "maximum,live", "-q", "-o", str(tmp_path / "out")]
     done = CliRunner().invoke(app, [*sources, *chosen])
     assert done.exception is None, done.output
     (table,) = json.loads((tmp_path / "out/legibility.json").read_text())["tables"]

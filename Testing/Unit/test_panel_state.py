@@ -8,7 +8,13 @@ import pytest
 
 from MedFusionLib.methods import DEFAULT_METHOD, METHODS, PREVIEW_METHOD
 from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
-from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
+from MedFusionLib.slicer_app.choices import (
+    AlignmentChoice,
+    Colour,
+    Modality,
+    Plane,
+    Window,
+)
 from MedFusionLib.slicer_app.panel import texts as panel_texts
 from MedFusionLib.slicer_app.panel.facts import FurtherInput, Inputs, JobState, Options
 from MedFusionLib.slicer_app.panel.methods import firstMethods
@@ -29,6 +35,7 @@ PET = VolumeFacts("FDG", "PET")
 READY = Inputs(MR, PET, overlapKind=SAME_GRID, overlapFraction=1.0)
 IDLE = JobState()
 RUNNING = JobState(running=True)
+ONE_PLANE = {"plane": "axial", "planes": "one", "grid": "reference"}
 
 
 def state(inputs=READY, job=IDLE, **options):
@@ -237,10 +244,21 @@ def test_the_tips_distance_says_inside_or_outside():
 
 
 def test_a_preview_says_how_it_differs_from_what_apply_would_do():
-    same = previewText("axial", 0.042, "asfe", "asfe", "axial", "Red")
+    same = previewText("axial", 0.042, "asfe", "asfe", ONE_PLANE, "Red")
     assert same == "Axial slice in the view Red, fused in 42 ms by asfe."
-    assert "asfe is too slow" in previewText("axial", 0.042, "live", "asfe", "axial", "Red")
-    assert "chosen under Options" in previewText("coronal", 0.042, "asfe", "asfe", "axial", "Red")
+    assert "asfe is too slow" in previewText("axial", 0.042, "live", "asfe", ONE_PLANE, "Red")
+    assert "chosen under Options" in previewText("coronal", 0.042, "asfe", "asfe", ONE_PLANE, "Red")
+
+
+def test_a_preview_tells_that_it_shows_neither_the_mean_of_planes_nor_a_finer_grid():
+    def told(plane="axial", **chosen):
+        return previewText(plane, 0.042, "asfe", "asfe", {**ONE_PLANE, **chosen}, "Red")
+
+    assert "mean of all three planes" in told(planes="three")
+    assert "mean of all three planes" in told("coronal", planes="three")
+    assert "chosen under Options" not in told("coronal", planes="three")
+    assert "slice of the measured one" in told(grid="finest")
+    assert "Apply" not in told()
 
 
 def test_the_version_of_torch_is_told_once_it_is_known():

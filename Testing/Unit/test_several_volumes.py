@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -52,6 +55,26 @@ def test_the_order_of_the_others_makes_no_difference(name: str):
             assert torch.equal(method.fuse_many(reference, order), expected)
 
 
+def test_more_volumes_than_a_method_takes_are_refused_before_any_is_registered(tmp_path: Path):
+    paths = [str(tmp_path / f"{number}.nrrd") for number in range(4)]
+    for number, path in enumerate(paths):
+        write_volume(head("MR", number), path)
+    fused = tmp_path / "fused.nrrd"
+    told: list[str] = []
+    with pytest.raises(InputError, match="at most 3 volumes, not 4"):
+        fuse(
+            [read_volume(path) for path in paths],
+            method="tfs-diff",
+            alignment="rigid",
+            progress=lambda done, total, message: told.append(message),
+        )
+    assert told == []
+    command = [sys.executable, "-m", "MedFusionLib.cli", "fuse", *paths, "-o", str(fused)]
+    run = subprocess.run([*command, "--method", "tfs-diff"], capture_output=True, text=True)
+    assert run.returncode != 0 and "at most 3 volumes" in " ".join(run.stderr.split())
+    assert not fused.exists()
+
+
 class Brightens:
     """A method whose fusion of two is known: half of the other is added."""
 
@@ -75,6 +98,18 @@ def test_light_that_all_others_add_at_large_is_shown_once():
     others = [torch.full_like(reference, 0.4), torch.full_like(reference, 0.6)]
     fused = for_several(Brightens()).fuse_many(reference, others)
     assert torch.allclose(fused, torch.full_like(reference, 0.25 + 0.6 / 2), atol=1e-6)
+
+
+def test_bone_is_as_white_beside_a_third_volume_as_without_it():
+    reference = torch.full((1, 1, 64, 64), 0.1)
+    computed, uptake = torch.full_like(reference, 0.4), torch.full_like(reference, 0.6)
+    computed[..., 20:30, :] = 1.0
+    uptake[..., 20:30, :] = 0.0
+    method = for_several(create_method("maximum", torch.device("cpu")))
+    rule = for_several(Brightens())
+    for way in (method, rule):
+        bone = way.fuse_many(reference, [computed, uptake])[..., 20:30, :]
+        assert torch.allclose(bone, way.fuse(reference, computed)[..., 20:30, :], atol=1e-6)
 
 
 @pytest.mark.parametrize("place", range(3))

@@ -25,6 +25,7 @@ from MedFusionLib.synthesis.sequences import sequences_of, told_sequence
 from MedFusionLib.volumes.files import read_volume, write_volume
 from MedFusionLib.volumes.synthetic import marked, synthetic_note
 from MedFusionLib.volumes.volume import IDENTITY_DIRECTIONS, Volume
+from MedFusionLib.weights import weights_entries
 
 RUN = CliRunner()
 
@@ -137,7 +138,7 @@ def test_nothing_is_made_up_where_the_second_volume_does_not_reach(weights: Path
         (lambda one: one, {"sequences": ("T1", None)}, InputError, "not clear which MR sequence"),
         (lambda one: one, {"sequences": ("T1", "T1")}, InputError, "Both volumes are T1"),
         (lambda one: one, {"sequences": ("T1", "T2")}, InputError, "make T2 from T1 and PD"),
-        (lambda one: one, {"target": "FLAIR"}, InputError, "not FLAIR"),
+        (lambda one: one, {"target": "FLAIR"}, InputError, "FLAIR is wanted"),
         (lambda one: one, {"target": "DWI"}, InputError, "not a sequence"),
         (lambda one: one, {"alignment": "elastic"}, InputError, "no alignment"),
         (lambda one: replace(one, modality="CT"), {}, InputError, "is CT"),
@@ -214,7 +215,7 @@ def test_dicom_says_that_it_is_derived_and_synthetic(folder: Path, weights: Path
     header = pydicom.dcmread(files[0])
     assert header.SeriesDescription == "SYNTHETIC T2 from T1 and PD by MedFusion hinet"
     assert list(header.ImageType[:2]) == ["DERIVED", "SECONDARY"]
-    assert "not acquired and nothing measured" in header.DerivationDescription
+    assert "in whole or in part not acquired" in header.DerivationDescription
     assert synthetic_note(read_volume(folder / "synthetic_series"))
 
 
@@ -239,3 +240,32 @@ def test_a_checkpoint_of_the_authors_is_imported_with_its_sequences(tmp_path: Pa
 def test_the_shipped_weights_fit_the_compact_preset() -> None:
     network, _ = load_network()
     assert network.architecture == PRESETS["compact"]
+
+
+@pytest.mark.parametrize(
+    ("sequences", "target", "made"),
+    [
+        (("T1", "PD"), None, "T2 from T1 and PD"),
+        (("PD", "T1"), "T2", "T2 from PD and T1"),
+        (("T2", "PD"), None, "T1 from T2 and PD"),
+        (("PD", "T2"), "T1", "T1 from PD and T2"),
+    ],
+)
+def test_the_shipped_weights_are_chosen_by_what_is_given_and_wanted(
+    sequences: tuple[str, str], target: str | None, made: str
+) -> None:
+    options = {"alignment": "none", "device": "cpu"}
+    result = synthesise(head(), head(1), sequences=sequences, target=target, **options)
+    assert result.report["synthetic"] == f"{made} by MedFusion hinet"
+    (entry,) = [e for e in weights_entries() if e.sha256 == result.report["weights_sha256"]]
+    assert entry.config["target"] == made[:2] and set(entry.config["inputs"]) == set(sequences)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "target"), [(("T1", "T2"), None), (("T1", "PD"), "T1"), (("T1", "FLAIR"), "T2")]
+)
+def test_what_no_shipped_weights_make_is_refused_and_what_they_make_is_told(
+    sequences: tuple[str, str], target: str | None
+) -> None:
+    with pytest.raises(InputError, match=r"make T2 from T1 and PD, or T1 from T2 and PD; .*T1 and"):
+        synthesise(head(), head(1), sequences=sequences, target=target, device="cpu")

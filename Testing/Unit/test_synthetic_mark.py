@@ -87,6 +87,16 @@ def test_a_forced_fusion_says_so_once() -> None:
     assert sum("synthetic" in warning for warning in report["warnings"]) == 1
 
 
+def test_what_was_fused_from_it_by_force_is_known_by_its_file(tmp_path) -> None:
+    fused = fuse(head(), marked(head(1, "PET"), NOTE), "average", force=True).volume
+    for name in ("fused.nrrd", "fused.nii.gz"):
+        write_volume(fused, tmp_path / name)
+        again = read_volume(tmp_path / name)
+        assert "fusion with" in synthetic_note(again)
+        with pytest.raises(IdentityError, match="is synthetic"):
+            fuse(again, head(1, "PET"), "average")
+
+
 def test_it_is_no_default_reference() -> None:
     facts = SeriesFacts("1", "T1 MPRAGE", modality="MR", shape=(20, 9, 9), spacing=(1.0, 1.0, 1.0))
     assert may_be_reference(facts)

@@ -1,7 +1,8 @@
-"""The figures of docs/SYNTHESIS.md: python Testing/benchmarks/judge_synthesis.py SHARED/data
+"""The figures of docs/SYNTHESIS.md: judge_synthesis.py SHARED/data [WEIGHTS ...]
 
 One slice of a patient who was scanned with T1 (and contrast medium), PD and T2, and SPM's templates
-of T1 and T2 with a PD that is modelled from maps of tissue. The network was trained on neither.
+of T1 and T2 with a PD that is modelled from maps of tissue. The networks were trained on neither.
+Weight files make whatever they were trained for; without any, the shipped ones are judged.
 """
 
 from __future__ import annotations
@@ -34,12 +35,12 @@ PD_OF_TISSUES = (0.82, 0.77, 0.64)
 TEMPLATE_SLICES = slice(20, 70)
 
 
-def patient(data: Path) -> list[np.ndarray]:
+def patient(data: Path) -> dict[str, np.ndarray]:
     """T1, PD and T2 of the slice, (1, H, W) each, on the PD's grid."""
     folder = data / "harvard" / "CT-MRI" / "MRI"
     names = ("ifcnn_ct_010_MR-Gad.png", "ifcnn_ct_010_MR-Pd.png", "28010.png")
     t1, pd, t2 = (read_luminance(folder / name).astype(np.float32) for name in names)
-    return [image[None] for image in (laid_on(pd, t1), pd, laid_on(pd, t2))]
+    return {"T1": laid_on(pd, t1)[None], "PD": pd[None], "T2": laid_on(pd, t2)[None]}
 
 
 def laid_on(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
@@ -64,7 +65,7 @@ def laid_on(fixed: np.ndarray, moving: np.ndarray) -> np.ndarray:
     return SimpleITK.GetArrayFromImage(moved)
 
 
-def templates(data: Path) -> list[np.ndarray]:
+def templates(data: Path) -> dict[str, np.ndarray]:
     """T1, modelled PD and T2 of the templates' brains, (K, J, I) each, pixels of 1 mm."""
     folder = data / "volumes"
     t1, t2 = (read_volume(folder / f"spm12_OldNorm_{name}.nii") for name in ("T1", "T2"))
@@ -82,28 +83,32 @@ def templates(data: Path) -> list[np.ndarray]:
     images = [t1.voxels, SimpleITK.GetArrayFromImage(pd), t2.voxels]
     kept = SimpleITK.GetArrayFromImage(mask) > 0
     fine = (np.repeat(np.repeat((one * kept)[TEMPLATE_SLICES], 2, 1), 2, 2) for one in images)
-    return [np.ascontiguousarray(one[:, :216, :176], dtype=np.float32) for one in fine]
+    cut = (np.ascontiguousarray(one[:, :216, :176], dtype=np.float32) for one in fine)
+    return dict(zip(("T1", "PD", "T2"), cut, strict=True))
 
 
-def judge(name: str, images: list[np.ndarray]) -> None:
-    network, _ = load_network()
-    volumes = [Volume(image, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), modality="MR") for image in images]
+def judge(name: str, images: dict[str, np.ndarray], weights: Path | None) -> None:
+    network, _ = load_network(weights)
+    trained = network.architecture
+    shown = [images[sequence] for sequence in (*trained.inputs, trained.target)]
+    volumes = [Volume(image, (1.0, 1.0, 1.0), (0.0, 0.0, 0.0), modality="MR") for image in shown]
     windows = [signal_window(volume) for volume in volumes]
-    made, expected = (np.zeros(images[0].shape, np.int16) for _ in range(2))
+    made, expected = (np.zeros(shown[0].shape, np.int16) for _ in range(2))
     covered = np.ones(made.shape, bool)
     cpu = torch.device("cpu")
-    work = SliceSynthesis(network, cpu, windows[:2], *images[:2], covered, made, expected)
+    work = SliceSynthesis(network, cpu, windows[:2], *shown[:2], covered, made, expected)
     for index in range(len(made)):
         work([index])
-    t1, pd, t2 = (
-        window.to_unit(image).astype(float) for window, image in zip(windows, images, strict=True)
+    first, second, truth = (
+        window.to_unit(image).astype(float) for window, image in zip(windows, shown, strict=True)
     )
     synthetic, error = made / GREY_MAXIMUM, expected / GREY_MAXIMUM
-    head = head_of([t1, pd])
-    print(f"{name}: {len(made)} slices")
-    for row, scores in scores_beside_copies(t2, synthetic, {"T1": t1, "PD": pd}, head).items():
+    inputs = dict(zip(trained.inputs, (first, second), strict=True))
+    head = head_of([first, second])
+    print(f"{trained.target} of {name}: {len(made)} slices")
+    for row, scores in scores_beside_copies(truth, synthetic, inputs, head).items():
         print(f"  {row}: {rounded(asdict(scores))}")
-    print(f"  error map: {rounded(asdict(score_error_map(t2, synthetic, error, head)))}")
+    print(f"  error map: {rounded(asdict(score_error_map(truth, synthetic, error, head)))}")
 
 
 def rounded(scores: dict[str, float]) -> dict[str, float]:
@@ -112,5 +117,7 @@ def rounded(scores: dict[str, float]) -> dict[str, float]:
 
 if __name__ == "__main__":
     shared_data = Path(sys.argv[1])
-    judge("patient", patient(shared_data))
-    judge("templates", templates(shared_data))
+    heads = {"patient": patient(shared_data), "templates": templates(shared_data)}
+    for file in [Path(name) for name in sys.argv[2:]] or [None]:
+        for title, head in heads.items():
+            judge(title, head, file)

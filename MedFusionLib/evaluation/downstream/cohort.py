@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+
+import numpy as np
 
 from MedFusionLib.errors import InputError
 from MedFusionLib.evaluation.downstream.diagnoses import CLASSES, class_of
+from MedFusionLib.evaluation.downstream.metadata import metadata_numbers
 from MedFusionLib.evaluation.pairs import Pair
 from MedFusionLib.tables import read_rows
 
@@ -25,11 +28,13 @@ class Cohort:
     """Patient to class."""
     diagnoses: tuple[tuple[str, tuple[str, ...], str | None], ...]
     """Diagnosis, its patients, its class or None."""
+    metadata: Mapping[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    """Pair to the numbers that the table tells of its patient; empty where none were asked for."""
 
     def of_set(self, name: str) -> Cohort:
         """The same of one set alone."""
         pairs = tuple(pair for pair in self.pairs if pair.set_name == name)
-        return Cohort(pairs, self.classes, self.diagnoses)
+        return replace(self, pairs=pairs)
 
     def patients(self) -> dict[str, tuple[str, ...]]:
         """Each class with its patients who have pairs here."""
@@ -41,14 +46,17 @@ class Cohort:
         enough = {p for group in self.patients().values() if len(group) >= FEWEST_PATIENTS
                   for p in group}  # fmt: skip
         pairs = tuple(pair for pair in self.pairs if pair.patient in enough)
-        return Cohort(pairs, self.classes, self.diagnoses)
+        return replace(self, pairs=pairs)
 
 
-def read_cohort(manifest: Path, pairs: Sequence[Pair], per_patient: int | None) -> Cohort:
+def read_cohort(
+    manifest: Path, pairs: Sequence[Pair], per_patient: int | None, columns: Sequence[str] = ()
+) -> Cohort:
     """Up to so many axial pairs, evenly spaced, of each patient with a class and each set.
 
     The manifest has a column `diagnosis` and, where pairs of other planes are in it, `plane`.
-    Raises `InputError` without that column, and for a patient with two classes.
+    ``columns`` of metadata are read as numbers. Raises `InputError` without the first column, for a
+    patient with two classes, and for metadata that cannot be used.
     """
     rows = {(row["set"], row["pair_id"]): row for row in read_rows(manifest, ("diagnosis",))}
     chosen = [pair for pair in pairs if rows[pair.key].get("plane", AXIAL) in ("", AXIAL)]
@@ -65,7 +73,13 @@ def read_cohort(manifest: Path, pairs: Sequence[Pair], per_patient: int | None) 
             )
     kept = [pair for pair in chosen if class_of(rows[pair.key]["diagnosis"]) is not None]
     diagnoses = tuple((name, tuple(who), class_of(name)) for name, who in named.items())
-    return Cohort(tuple(_spread(kept, per_patient)), classes, diagnoses)
+    spread = tuple(_spread(kept, per_patient))
+    cohort = Cohort(spread, classes, diagnoses)
+    if not columns or not spread:
+        return cohort
+    numbers = metadata_numbers([rows[pair.key] for pair in spread], columns)
+    keys = [pair.key for pair in spread]
+    return replace(cohort, metadata=dict(zip(keys, numbers, strict=True)))
 
 
 def _spread(pairs: Sequence[Pair], per_patient: int | None) -> list[Pair]:

@@ -94,3 +94,8 @@ def by_chance(slices: Slices, predict: Predict, permutations: int) -> np.ndarray
     generator = np.random.default_rng(SEED)
     dealt = [slices.relabelled(generator) for _ in range(permutations)]
     return np.array([balanced_accuracy(patient_hits(one, predict), one.classes) for one in dealt])
+
+
+def share_as_good(chance: np.ndarray, accuracy: float) -> float:
+    """p: the share of deals by chance, the true one counted with them, that do as well."""
+    return float((1 + np.sum(chance >= accuracy - 1e-12)) / (1 + len(chance)))

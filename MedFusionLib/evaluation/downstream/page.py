@@ -25,15 +25,16 @@ NOTES = (
     "would have been learned from, and with two or three patients a class they are too narrow. "
     "“By chance” is the same with the classes dealt to the patients by chance, {permutations} "
     "times: mean and 95th percentile; p is the share that does as well. p cannot fall below what "
-    "the number of possible deals allows, and of many rows some are small by chance alone. “Less "
+    "the number of possible deals allows, and of many rows some are small by chance alone: “p of "
+    "best” is the share in which the best of all fusions, whichever that is, does as well. “Less "
     "both” is the difference to both sources by the linear head, patient by patient.",
     "In “all sets” the scanner tells something of the disease already: the row “set alone” sees "
     "nothing but the name of the set. A row that does not exceed it may have recognised CT, not a "
     "tumour. Fusions are judged by their luminance. Learned methods saw the images of the split "
     "train, without any diagnosis.",
 )
-HEADINGS = ["input", "head", "balanced accuracy", "95 % interval", "by chance", "p", "less both",
-            "95 % interval"]  # fmt: skip
+HEADINGS = ["input", "head", "balanced accuracy", "95 % interval", "by chance", "p", "p of best",
+            "less both", "95 % interval"]  # fmt: skip
 
 
 def notes(study: Mapping[str, Any]) -> list[str]:
@@ -93,6 +94,11 @@ def described(study: Mapping[str, Any]) -> list[str]:
     ]
     if study["tformer_epochs"]:
         lines.append(f"TFormer: {study['tformer_epochs']} epochs in each fold.")
+    if study["metadata"]:
+        lines.append(
+            f"Metadata: {', '.join(study['metadata'])}. A row with metadata that does not exceed "
+            "“metadata alone” has nothing from the images."
+        )
     weights = study["weights_sha256"].items()
     return lines + [f"Weights of {name}: SHA-256 {sha}." for name, sha in weights if sha]
 
@@ -154,7 +160,7 @@ def _row(row: Mapping[str, Any], names: list[str]) -> list[str]:
         _share(row["balanced_accuracy"]),
         f"{_share(row['low'])} to {_share(row['high'])}",
         "–" if row["p"] is None else f"{_share(row['chance_mean'])}, {_share(row['chance_high'])}",
-        "–" if row["p"] is None else f"{row['p']:.2f}",
+        *("–" if row[name] is None else f"{row[name]:.2f}" for name in ("p", "p_best")),
         f"{row['minus_both']:+.2f}",
         f"{row['minus_both_low']:+.2f} to {row['minus_both_high']:+.2f}",
         *(_share(row["per_class"][name]) for name in names),

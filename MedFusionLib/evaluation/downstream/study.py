@@ -25,6 +25,7 @@ PERMUTATIONS = 99
 ALL_SETS = "all sets"
 LINEAR, TFORMER, NONE = "linear", "TFormer", "–"
 MAJORITY, SET_ALONE, BOTH = "majority", "set alone", "both"
+METADATA_ALONE, WITH_METADATA = "metadata alone", "both, metadata"
 SOURCES = ("reference", "other")
 
 Key = tuple[str, str]
@@ -134,12 +135,14 @@ def _table(
         math.factorial(int(count)) for count in counts
     )
     entries = list(_entries(tested, images, features, len(names), epochs))
-    hits = {}
+    hits, chances = {}, {}
     for number, entry in enumerate(entries):
-        hits[entry.name, entry.head], row = _measured(entry, slices)
+        key = entry.name, entry.head
+        hits[key], chances[key], row = _measured(entry, slices)
         rows.append(row)
         progress(number + 1, len(entries), f"Predicting in {title}")
     _compare(rows, hits, slices)
+    _correct(rows, {key: chance for key, chance in chances.items() if key[0] in _fused(images)})
     for row in rows:
         mean = hits[row["input"], row["head"]]
         row["per_class"] = {
@@ -172,6 +175,9 @@ def _entries(
     if len(sets) > 1:
         which = np.array([[pair.set_name == name for name in sets] for pair in cohort.pairs])
         yield Entry(SET_ALONE, LINEAR, linear_head(which.astype(float)))
+    known = np.stack([cohort.metadata[key] for key in keys]) if cohort.metadata else None
+    if known is not None:
+        yield Entry(METADATA_ALONE, LINEAR, linear_head(known))
     for name in SOURCES:
         yield Entry(name, LINEAR, linear_head(found[name]))
     both = np.concatenate([found[name] for name in SOURCES], axis=1)
@@ -181,9 +187,11 @@ def _entries(
 
         stacks = [_stack(images[name], keys) for name in SOURCES]
         yield Entry(BOTH, TFORMER, tformer_head(stacks[0], stacks[1], classes, epochs), 0, 1)
-    for name in found:
-        if name not in SOURCES:
-            yield Entry(name, LINEAR, linear_head(found[name]))
+        if known is not None:
+            head = tformer_head(stacks[0], stacks[1], classes, epochs, known)
+            yield Entry(WITH_METADATA, TFORMER, head, 0, 1)
+    for name in _fused(images):
+        yield Entry(name, LINEAR, linear_head(found[name]))
 
 
 def _stack(images: Mapping[Key, np.ndarray], keys: Sequence[Key]) -> np.ndarray:
@@ -201,7 +209,12 @@ def _stack(images: Mapping[Key, np.ndarray], keys: Sequence[Key]) -> np.ndarray:
     return torch.cat(shown)[:, 0].numpy()
 
 
-def _measured(entry: Entry, slices: folds.Slices) -> tuple[np.ndarray, dict[str, Any]]:
+def _fused(images: Images) -> list[str]:
+    return [name for name in images if name not in SOURCES]
+
+
+def _measured(entry: Entry, slices: folds.Slices) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """Hits of each patient, accuracies by chance, and the row."""
     started = time.process_time()
     hits = folds.patient_hits(slices, entry.predict, entry.repeats)
     seconds = time.process_time() - started
@@ -216,12 +229,23 @@ def _measured(entry: Entry, slices: folds.Slices) -> tuple[np.ndarray, dict[str,
         "high": high,
         "chance_mean": float(chance.mean()) if len(chance) else None,
         "chance_high": float(np.percentile(chance, 95)) if len(chance) else None,
-        "p": float((1 + np.sum(chance >= accuracy - 1e-12)) / (1 + len(chance)))
-        if len(chance)
-        else None,
+        "p": folds.share_as_good(chance, accuracy) if len(chance) else None,
         "cpu_seconds": seconds,
     }
-    return hits, row
+    return hits, chance, row
+
+
+def _correct(rows: list[dict[str, Any]], chances: Mapping[tuple[str, str], np.ndarray]) -> None:
+    """Beside p of each fusion, the share of deals in which the best of the fusions does as well.
+
+    ``chances``: of the fusions alone; all rows saw the same deals. Westfall and Young,
+    Resampling-based multiple testing, 1993.
+    """
+    for row in rows:
+        fusion = (row["input"], row["head"]) in chances
+        best = np.max(list(chances.values()), axis=0) if fusion else None
+        accuracy = row["balanced_accuracy"]
+        row["p_best"] = None if best is None else folds.share_as_good(best, accuracy)
 
 
 def _compare(

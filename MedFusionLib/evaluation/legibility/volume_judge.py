@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from MedFusionLib.computing.device import choose_device
 from MedFusionLib.evaluation.legibility import anatomy, balls, bone, transfer, uptake
 from MedFusionLib.evaluation.legibility.board import LegibilityBoard, make_board
 from MedFusionLib.evaluation.legibility.judge import COLOUR, GREY
@@ -54,8 +55,9 @@ def judge_volumes(
     lesions: list[dict[str, Any]] = []
     pictures: list[dict[str, Any]] = []
     weights: dict[str, str | None] = {}
+    device = choose_device(options.get("device", "cpu")).device
     for name in methods:
-        method = create_method(name, options.get("device", "cpu"))
+        method = create_method(name, device)
         weights[name] = getattr(method, "weights_sha256", None)
         named = {**_names(volumes[1:]), "method": name}
         for way in shown:

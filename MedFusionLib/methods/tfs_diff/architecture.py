@@ -38,6 +38,8 @@ class Architecture:
     output: str = "noise"
     """Whether the network predicts the noise, as published, or gains on the sources' own bands of
     detail, which make the clean image (``weighted bands``, which need grey and a fold of 2)."""
+    finest_gain: float = 1.5
+    """The highest gain on the sources' finest band, if bands are weighed; on others it is 1.5."""
     knows_absence: bool = False
     """Whether it has learned a value that stands for a source that is not there."""
     schedule: str = "linear"
@@ -111,6 +113,7 @@ PRESETS = {
         middle_attention=False,
         fold=2,
         output="weighted bands",
+        finest_gain=3.0,
         knows_absence=True,
         schedule="cosine",
         n_timestep=1000,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.methods import method_card, refuse_too_many
 from MedFusionLib.methods.dmfnet.method import channels_last
 from MedFusionLib.methods.dmfnet.noise import Source, noise_generator
 from MedFusionLib.methods.tfs_diff.architecture import SOURCES
@@ -83,11 +84,7 @@ class TFSDiffMethod:
         Raises:
             InputError: for more than two others.
         """
-        if len(others) != SOURCES - 1:
-            raise InputError(
-                f"'tfs-diff' fuses two or three volumes, not {len(others) + 1}. Leave volumes out, "
-                "or choose another method, such as 'asfe', which fuses any number."
-            )
+        refuse_too_many(method_card(METHOD), len(others) + 1)
         first, second = others
         drawn = [
             self._fused(torch.cat([reference, *ordered], dim=1), [True] * SOURCES)

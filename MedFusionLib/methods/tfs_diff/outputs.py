@@ -7,12 +7,20 @@ begins with, it can show nothing that no source has.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from MedFusionLib.methods.dmfnet.diffusion import Denoiser
 from MedFusionLib.methods.tfs_diff.architecture import SOURCES, Architecture
-from MedFusionLib.methods.weighted_bands import FoldedBands, folded_channels, folded_start, split
+from MedFusionLib.methods.weighted_bands import (
+    HIGHEST_GAIN,
+    FoldedBands,
+    folded_channels,
+    folded_start,
+    split,
+)
 
 Maps = Denoiser
 """Maps noisy images and their noise levels to the network's maps."""
@@ -36,16 +44,27 @@ class NoiseOutput(nn.Module):
 
 
 class BandsOutput(FoldedBands):
-    """Gains on the bands of three sources, and on the three smoothest images by their order."""
+    """Gains on the bands of three sources, and on the three smoothest images by their order.
+
+    Those on the finest band reach ``finest_gain``: sources of half the resolution still have some
+    detail there, which must be strengthened more than others to be seen again.
+    """
 
     sources = SOURCES
     channels = folded_channels(SOURCES)
-    start = folded_start(SOURCES)
     target = "clean"
+
+    def __init__(self, finest_gain: float = HIGHEST_GAIN) -> None:
+        super().__init__()
+        self.finest_gain = finest_gain
+        start = folded_start(SOURCES)
+        finest = math.log(1 / (finest_gain - 1))  # a gain of 1
+        self.start = (*[finest] * (4 * SOURCES), *start[4 * SOURCES :])
 
     def denoiser(self, maps: Maps, sources: Tensor) -> Denoiser:
         """What predicts the clean image in [-1, 1], as yet uncut; sources (N, 3, H, W)."""
         bands, smoothest = split(sources)
+        bands[0] = bands[0] * (self.finest_gain / HIGHEST_GAIN)
 
         def predict(noisy: Tensor, noise_level: Tensor) -> Tensor:
             return 2 * self.weighed(maps(noisy, noise_level), bands, smoothest) - 1
@@ -66,5 +85,5 @@ class BandsOutput(FoldedBands):
 def build_output(architecture: Architecture) -> NoiseOutput | BandsOutput:
     """The output that an architecture names."""
     if architecture.output == "weighted bands":
-        return BandsOutput()
+        return BandsOutput(architecture.finest_gain)
     return NoiseOutput(architecture.colours)

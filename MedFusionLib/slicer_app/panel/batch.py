@@ -21,6 +21,7 @@ from MedFusionLib.slicer_app.panel.batch_texts import (
 )
 from MedFusionLib.slicer_app.panel.case_names import Naming, caseName
 from MedFusionLib.slicer_app.panel.facts import JobState
+from MedFusionLib.slicer_app.panel.grid_rules import usedPlanes, usedRefinement
 from MedFusionLib.slicer_app.panel.methods import fillMethods
 from MedFusionLib.slicer_app.panel.run import SECONDS_BETWEEN_SHOWS
 from MedFusionLib.slicer_app.panel.study_texts import pairText
@@ -196,19 +197,22 @@ class BatchSection:
 
     def _settings(self) -> dict[str, object]:
         """The method of the batch; what else is chosen under Options, if a scene is there."""
-        parameters = self._parameters
+        parameters, method = self._parameters, self._ui.batchMethodComboBox.currentText
         chosen = (
             {}
             if parameters is None
             else {
                 "device": parameters.device,
                 "plane": parameters.plane.value,
+                "planes": usedPlanes(method, parameters.planes).value,
+                "grid": parameters.grid.value,
+                "refinement": usedRefinement(parameters.grid, parameters.refinement).value,
                 "colour": parameters.colour.value,
                 "precision": parameters.precision,
                 "batch_size": parameters.batchSize or None,
             }
         )
-        return {**chosen, "method": self._ui.batchMethodComboBox.currentText}
+        return {**chosen, "method": method}
 
     def _onCase(self, index: int) -> None:
         self._ui.batchList.setCurrentRow(self._rows[index])

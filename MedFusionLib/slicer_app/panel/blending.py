@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
+from MedFusionLib.slicer_app.panel.beside import BesideSection
+from MedFusionLib.slicer_app.panel.further_choice import chosenSources, furtherChoices
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
-from MedFusionLib.slicer_app.scene.provenance import pairOf
+from MedFusionLib.slicer_app.scene.provenance import pairOf, sourcesOf
 from MedFusionLib.slicer_app.scene.scene_facts import hasImage
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
@@ -17,11 +20,18 @@ class BlendSection:
     """Lays the chosen volumes over each other, and the volume fused of them on top.
 
     ``shownNode()`` is the fused volume in view, or None; ``makeRequest()`` describes the fusion
-    that is chosen.
+    that is chosen. ``beside`` says which of the volumes beside the reference is laid over it.
     """
 
-    def __init__(self, ui, shownNode: Callable, makeRequest: Callable[[], FusionRequest]) -> None:
+    def __init__(
+        self,
+        ui,
+        shownNode: Callable,
+        makeRequest: Callable[[], FusionRequest],
+        beside: BesideSection,
+    ) -> None:
         self.ui = ui
+        self._beside = beside
         self._shownNode = shownNode
         self._makeRequest = makeRequest
         self._parameters = None
@@ -41,16 +51,24 @@ class BlendSection:
         return bool(self._shown)
 
     def nodes(self) -> tuple:
-        """Reference, other, and the fused volume that was made from them.
+        """Reference, the volume beside it, and the fused volume that was made from them.
 
-        What is chosen counts, and with a fused volume what it was made from. None for what is not
-        there.
+        None for what is not there.
         """
+        (reference, *others), fused = self._sources()
+        return reference, self._beside.pick(others), fused
+
+    def others(self) -> tuple:
+        """The volumes beside the reference, of which one is blended with it."""
+        return self._sources()[0][1:]
+
+    def _sources(self) -> tuple[tuple, Any]:
+        """What is chosen, and None; or with a fused volume of it, what that was made from."""
         parameters, fused = self._parameters, self._shownNode()
         chosen = (parameters.referenceVolume, parameters.otherVolume)
         if fused is not None and (fused is parameters.outputVolume or pairOf(fused) == chosen):
-            return (*pairOf(fused), fused)
-        return (*chosen, None)
+            return sourcesOf(fused), fused
+        return chosenSources(parameters), None
 
     def whatIsMissing(self) -> str | None:
         """Why nothing can be blended, as a sentence; None if it can."""
@@ -65,8 +83,13 @@ class BlendSection:
 
     def show(self) -> None:
         """Show the blend, or what has become of it."""
-        fused = self.nodes()[2]
-        pair = pairOfRequest(self._makeRequest()) if fused is None else pairOfFused(fused)
+        other, fused = self.nodes()[1:]
+        number = self.others().index(other)
+        pair = (
+            pairOfRequest(self._makeRequest(), number)
+            if fused is None
+            else pairOfFused(fused, number)
+        )
         self._key = self._state()
         layers = self._layers.nodesFor(pair)
         self._shown = (*layers, fused) if fused is not None else layers
@@ -92,6 +115,7 @@ class BlendSection:
             *(parameters.referenceModality, parameters.otherModality),
             *(parameters.referenceWindow, parameters.otherWindow),
             *(parameters.colour, parameters.alignment, parameters.alignmentTransform),
+            *furtherChoices(parameters),
         )
         looks = choices if fused is None else (fused.GetAttribute("MedFusion.Parameters"),)
         return (reference, other, fused, *images, *parents, *looks)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from MedFusionLib.methods import DEFAULT_METHOD
-from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
+from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Grid, Plane, Planes, Refinement
 from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
 
 
@@ -67,6 +67,10 @@ class Options:
     hasFoundTransform: bool = False
     """Whether these volumes were registered, and the transform is there to be used."""
     colour: Colour = Colour.AUTOMATIC
+    plane: Plane = Plane.AXIAL
+    planes: Planes = Planes.ONE
+    grid: Grid = Grid.REFERENCE
+    refinement: Refinement = Refinement.INTERPOLATION
     force: bool = False
     torchInstalled: bool = True
     deviceWarning: str | None = None

@@ -15,6 +15,7 @@ from MedFusionLib.slicer_app.panel.further_choice import (
     chosenSources,
     furtherChoices,
 )
+from MedFusionLib.slicer_app.panel.grid_rules import usedPlanes, usedRefinement
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.running.torch_setup import bendingInstalled, torchInstalled
 from MedFusionLib.slicer_app.scene.further_sources import FurtherSource
@@ -124,6 +125,10 @@ def chosenOptions(
         looked=looked,
         bendingInstalled=bendingInstalled(),
         colour=parameters.colour,
+        plane=parameters.plane,
+        planes=parameters.planes,
+        grid=parameters.grid,
+        refinement=parameters.refinement,
         force=parameters.force,
         torchInstalled=torchInstalled(),
         deviceWarning=deviceWarning,
@@ -172,6 +177,9 @@ def chosenRequest(parameters) -> FusionRequest:
     options = {
         "device": parameters.device,
         "plane": parameters.plane.value,
+        "planes": usedPlanes(parameters.method, parameters.planes).value,
+        "grid": parameters.grid.value,
+        "refinement": usedRefinement(parameters.grid, parameters.refinement).value,
         "colour": parameters.colour.value,
         "precision": parameters.precision,
         "batch_size": parameters.batchSize or None,

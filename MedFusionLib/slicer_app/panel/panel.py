@@ -11,12 +11,18 @@ from collections.abc import Callable
 import qt
 
 from MedFusionLib.registration.quick_check import APART
-from MedFusionLib.slicer_app.choices import AlignmentChoice
+from MedFusionLib.slicer_app.choices import AlignmentChoice, Grid, Planes
 from MedFusionLib.slicer_app.panel.batch import BatchSection
 from MedFusionLib.slicer_app.panel.chosen_nodes import ChosenNodes
 from MedFusionLib.slicer_app.panel.devices import DeviceSection
 from MedFusionLib.slicer_app.panel.further import FurtherSection
 from MedFusionLib.slicer_app.panel.further_choice import chosenSources, usedTransforms
+from MedFusionLib.slicer_app.panel.grid_rules import (
+    planesToolTip,
+    refinementToolTip,
+    seesVolumes,
+    usedPlanes,
+)
 from MedFusionLib.slicer_app.panel.icons import setIcons
 from MedFusionLib.slicer_app.panel.in_sight import bringIntoSight
 from MedFusionLib.slicer_app.panel.inputs import (
@@ -185,7 +191,19 @@ class Panel:
         _say(ui.otherModalityLabel, state.otherText)
         ui.registerButton.visible = state.registerOffered
         ui.methodDescriptionLabel.text = ui.methodComboBox.toolTip = state.methodText
+        self._showGrid(state.gridText)
         _say(ui.warningsLabel, asHtml(inputStatements(state.missing, state.warnings)))
+
+    def _showGrid(self, text: str) -> None:
+        """Allow what applies to the chosen method and grid; tell how much comes out."""
+        ui, parameters = self.ui, self._parameters
+        method, grid = parameters.method, parameters.grid
+        ui.planesComboBox.enabled = not seesVolumes(method)
+        ui.planesComboBox.toolTip = planesToolTip(method)
+        ui.planeComboBox.enabled = usedPlanes(method, parameters.planes) is Planes.ONE
+        ui.refinementComboBox.enabled = grid is not Grid.REFERENCE
+        ui.refinementComboBox.toolTip = refinementToolTip(grid)
+        _say(ui.gridTextLabel, text)
 
     def _onMoved(self) -> None:
         self.refresh()

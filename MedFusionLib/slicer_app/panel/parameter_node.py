@@ -13,7 +13,16 @@ from slicer import (
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from MedFusionLib.methods import DEFAULT_METHOD, method_names
-from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour, Modality, Plane, Window
+from MedFusionLib.slicer_app.choices import (
+    AlignmentChoice,
+    Colour,
+    Grid,
+    Modality,
+    Plane,
+    Planes,
+    Refinement,
+    Window,
+)
 from MedFusionLib.slicer_app.panel.further_pack import FurtherVolume
 
 
@@ -29,6 +38,7 @@ class MedFusionParameterNode:
     referenceLandmarks, otherLandmarks - points placed on both volumes where each is shown, pair by
     pair: where a registration starts, and a check of every alignment.
     method, device, plane, colour, precision, batchSize - how it is fused; batchSize 0 is automatic.
+    planes, grid, refinement - along how many planes, on which grid, and what fills a finer one.
     allowNonfinite, force, score - see MedFusionLib.fusion.fuse; score measures the result.
     furtherVolumes - the volumes behind the other one, each with choices of its own.
     outputVolume - the fused volume, updated in place.
@@ -51,6 +61,9 @@ class MedFusionParameterNode:
     method: Annotated[str, Choice(list(method_names()))] = DEFAULT_METHOD
     device: str = "auto"
     plane: Plane = Plane.AXIAL
+    planes: Planes = Planes.ONE
+    grid: Grid = Grid.REFERENCE
+    refinement: Refinement = Refinement.INTERPOLATION
     colour: Colour = Colour.AUTOMATIC
     precision: Annotated[str, Choice(["auto", "float32", "bfloat16", "float16"])] = "auto"
     batchSize: Annotated[int, WithinRange(0, 256)] = 0

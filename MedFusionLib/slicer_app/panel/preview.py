@@ -84,8 +84,9 @@ class PreviewSection:
 
     def _onShown(self, plane: str, seconds: float, method: str) -> None:
         request = self._preview.request
-        chosenPlane = request.options.get("plane")
-        self._tell(previewText(plane, seconds, method, request.method, chosenPlane, self._viewName))
+        self._tell(
+            previewText(plane, seconds, method, request.method, request.options, self._viewName)
+        )
 
     def _onError(self, error: MedFusionError) -> None:
         self._tell(str(error))

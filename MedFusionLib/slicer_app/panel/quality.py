@@ -10,7 +10,12 @@ import qt
 import slicer
 
 from MedFusionLib.errors import Cancelled, MedFusionError
-from MedFusionLib.slicer_app.scene.hidden_node import HIDDEN_ROLE, showHiddenMap
+from MedFusionLib.slicer_app.scene.hidden_node import (
+    HIDDEN_ROLE,
+    INVENTED_ROLE,
+    showHiddenMap,
+    showInventedMap,
+)
 from MedFusionLib.slicer_app.scene.provenance import recordMeasures
 from MedFusionLib.slicer_app.scene.quality_nodes import (
     metricsChart,
@@ -44,6 +49,7 @@ class QualitySection:
         self._onChanged = onChanged
         ui.measureAllButton.connect("clicked()", self.onMeasureAllButton)
         ui.showHiddenButton.connect("clicked()", self.onShowHiddenButton)
+        ui.showInventedButton.connect("clicked()", self.onShowInventedButton)
         ui.showTableButton.connect("clicked()", self.onShowTableButton)
         ui.showPlotButton.connect("clicked()", self.onShowPlotButton)
         ui.saveReportButton.connect("clicked()", self.onSaveReportButton)
@@ -129,14 +135,18 @@ class QualitySection:
         isOfLastRun = self._run is not None and report is not None and report is self._report
         isWhole = _isMeasuredWhole(report)
         ui.measureAllButton.enabled = isOfLastRun and self._measuring is None and not isWhole
-        fusedNode = self._shownNode()
-        hasMap = fusedNode is not None and fusedNode.GetNodeReference(HIDDEN_ROLE) is not None
-        ui.showHiddenButton.enabled = isOfLastRun or hasMap
+        ui.showHiddenButton.enabled = isOfLastRun or self._hasMap(HIDDEN_ROLE)
+        ui.showInventedButton.visible = bool(report and report.get("grid"))
+        ui.showInventedButton.enabled = isOfLastRun or self._hasMap(INVENTED_ROLE)
         ui.qualityLabel.text = (
             qualityText(report) if self._measuring is None else _("Measuring the fused slices...")
         )
         ui.metricsLabel.text = metricsText(report)
         ui.metricsLabel.toolTip = metricsToolTip(report)
+
+    def _hasMap(self, role: str) -> bool:
+        fusedNode = self._shownNode()
+        return fusedNode is not None and fusedNode.GetNodeReference(role) is not None
 
     def onShowHiddenButton(self) -> None:
         """Lay the map of what is hidden over the fused volume; make it first if need be."""
@@ -161,6 +171,30 @@ class QualitySection:
         node = showHiddenMap(fusedNode, result["volume"])
         self._report = {**self._report, "hidden": result["hidden"]}
         recordMeasures(fusedNode, self._report)
+        view_layouts.showLayers([(fusedNode, 1.0), (node, HIDDEN_OPACITY)])
+        self._onChanged()
+
+    def onShowInventedButton(self) -> None:
+        """Lay the map of what was not measured over the fused volume; make it first if need be."""
+        fusedNode = self._shownNode()
+        made = fusedNode.GetNodeReference(INVENTED_ROLE)
+        if made is not None:
+            view_layouts.showLayers([(fusedNode, 1.0), (made, HIDDEN_OPACITY)])
+            return
+        self._tell(_("Looking for what is invented..."))
+        self.logic.client.submit(
+            "map_invented",
+            {},
+            onDone=lambda result: self._onInventedMapped(fusedNode, result),
+            onError=self._onError,
+            fusion=self._run,
+        )
+
+    def _onInventedMapped(self, fusedNode, result) -> None:
+        self._tell("")
+        if fusedNode.GetScene() is None or fusedNode.GetID() != self._fusedId:
+            return
+        node = showInventedMap(fusedNode, result["volume"])
         view_layouts.showLayers([(fusedNode, 1.0), (node, HIDDEN_OPACITY)])
         self._onChanged()
 

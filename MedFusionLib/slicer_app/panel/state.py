@@ -17,6 +17,7 @@ from MedFusionLib.slicer_app.panel.further_rules import (
     whatFurtherLack,
     whatKeepsFurtherPreview,
 )
+from MedFusionLib.slicer_app.panel.grid_rules import gridText, whatGridLacks
 from MedFusionLib.slicer_app.panel.pair_rules import (
     REGISTERING,
     pairWarnings,
@@ -54,6 +55,8 @@ class PanelState:
     question: str | None
     """What has to be confirmed before a run begins."""
     methodText: str
+    gridText: str
+    """How many voxels and slices come out, where more than were measured."""
     warnings: tuple[str, ...]
 
 
@@ -78,6 +81,7 @@ def panelState(inputs: Inputs, options: Options, job: JobState) -> PanelState:
         and options.alignment not in REGISTERING
         and not job.running,
         methodText=methodText(options.method),
+        gridText=gridText(inputs, options),
         warnings=warnings(inputs, options),
     )
 
@@ -98,6 +102,7 @@ def whatIsMissing(inputs: Inputs, options: Options) -> str | None:
     return (
         whatAlignmentLacks(inputs, options)
         or whatFurtherLack(inputs, options)
+        or whatGridLacks(inputs, options)
         or _whatOutputLacks(inputs, options)
     )
 

@@ -208,9 +208,17 @@ def distanceText(distance: float | None) -> str:
 
 
 def previewText(
-    plane: str, seconds: float, method: str, chosen: str, chosenPlane: str, view: str
+    plane: str,
+    seconds: float,
+    method: str,
+    chosen: str,
+    options: Mapping[str, Any],
+    view: str,
 ) -> str:
-    """What was previewed and in which view, and how it differs from what Apply would do."""
+    """What was previewed and in which view, and how it differs from what Apply would do.
+
+    ``options`` are those of the fusion that is chosen.
+    """
     parts = [
         _("{plane} slice in the view {view}, fused in {milliseconds} ms by {method}.").format(
             plane=plane.capitalize(),
@@ -221,8 +229,12 @@ def previewText(
     ]
     if method != chosen:
         parts.append(_("{chosen} is too slow to follow; Apply will use it.").format(chosen=chosen))
-    if plane != chosenPlane:
+    if options.get("planes") == "three":
+        parts.append(_("Apply will give the mean of all three planes; this shows one of them."))
+    elif plane != options.get("plane"):
         parts.append(_("Apply will fuse along the plane that is chosen under Options."))
+    if options.get("grid", "reference") != "reference":
+        parts.append(_("Apply will fuse on a finer grid; this is a slice of the measured one."))
     return " ".join(parts)
 
 

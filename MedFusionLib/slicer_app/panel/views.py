@@ -7,10 +7,11 @@ from enum import Enum
 
 import slicer
 
+from MedFusionLib.slicer_app.panel.beside import BesideSection
 from MedFusionLib.slicer_app.panel.blending import BlendSection
 from MedFusionLib.slicer_app.panel.navigation import NavigationSection
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
-from MedFusionLib.slicer_app.scene.provenance import pairOf
+from MedFusionLib.slicer_app.scene.provenance import sourcesOf
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.slicer_app.views import layouts as view_layouts
 from MedFusionLib.slicer_app.views.aligned_other import AlignedOther
@@ -45,7 +46,8 @@ class ViewSection:
         self._volumeIn3D = VolumeIn3D()
         self._alignedOther = AlignedOther()
         self._cornerTexts = CornerTexts()
-        self.blending = BlendSection(ui, shownNode, makeRequest)
+        self.beside = BesideSection(ui, self._onOtherPicked)
+        self.blending = BlendSection(ui, shownNode, makeRequest, self.beside)
         self.navigation = NavigationSection(ui, shownNode, self._cornerTexts.warn)
         ui.volumeIn3DCheckBox.enabled = volumeRenderingLogic() is not None
         self._connect()
@@ -63,6 +65,7 @@ class ViewSection:
         """Use another parameter node, or none while the scene closes."""
         if parameters is None:
             self.stop()
+        self.beside.forget()
         self._parameters = parameters
         for section in (self.blending, self.navigation):
             section.setParameters(parameters)
@@ -87,6 +90,7 @@ class ViewSection:
             self.ui.blendButton.enabled and view_layouts.compareVolumesModule() is not None
         )
         self.onVolumeIn3D(self.ui.volumeIn3DCheckBox.checked)
+        self.beside.show(self._others())
         self.blending.refresh()
         self.navigation.refresh()
 
@@ -109,12 +113,30 @@ class ViewSection:
         return None
 
     def shownNodes(self) -> tuple:
-        """Reference and other of the shown fused volume, as its provenance names them, and itself.
+        """Of the shown fused volume the reference and the volume that is picked beside it, as its
+        provenance names them, and itself.
 
         None for what is not there. What is chosen for the next run does not matter.
         """
         fused = self._shownNode()
-        return (None, None, None) if fused is None else (*pairOf(fused), fused)
+        if fused is None:
+            return None, None, None
+        reference, *others = sourcesOf(fused)
+        return reference, self.beside.pick(others), fused
+
+    def _others(self) -> tuple:
+        """The volumes of which one stands beside the reference and the fused one."""
+        fused = self._shownNode()
+        if self._mode is Mode.COMPARE and fused is not None:
+            return sourcesOf(fused)[1:]
+        return self.blending.others()
+
+    def _onOtherPicked(self) -> None:
+        """Another volume is to be shown in the way that is chosen."""
+        if self._mode is Mode.COMPARE:
+            _reference, other, fused = self.shownNodes()
+            view_layouts.compareWith(self._alignedOther.nodeFor(fused, other))
+        self.refresh()
 
     def onFused(self, fusedNode) -> None:
         """A new result: show it in the way that is chosen, else where the views are."""
@@ -155,8 +177,8 @@ class ViewSection:
 
     def _show(self, mode: Mode) -> None:
         if mode is Mode.COMPARE:
-            reference, _other, fused = self.shownNodes()
-            nodes = (reference, self._alignedOther.nodeFor(fused), fused)
+            reference, other, fused = self.shownNodes()
+            nodes = (reference, self._alignedOther.nodeFor(fused, other), fused)
             labels = (_("Ref"), _("Oth"), _("Fus"))
             view_layouts.showCompare(nodes, labels, onShown=self.navigation.followShownViews)
             return

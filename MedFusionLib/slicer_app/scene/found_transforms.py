@@ -29,7 +29,8 @@ GRID_CLASS = "vtkMRMLGridTransformNode"
 def showRegistration(transform: SimpleITK.Transform, referenceNode, otherNode):
     """The node of a found transform (reference to other, LPS, mm), linear or bent.
 
-    Nodes of an earlier run on the same pair are updated. Returns the linear node.
+    Nodes of an earlier run on the same pair are updated; its grid transform leaves the scene where
+    nothing is bent any more. Returns the linear node.
     """
     linear, field = _partsOf(transform)
     parentId = referenceNode.GetTransformNodeID()
@@ -41,7 +42,20 @@ def showRegistration(transform: SimpleITK.Transform, referenceNode, otherNode):
     node = _nodeFor(LINEAR_CLASS, _("{other} to {reference}"), referenceNode, otherNode)
     node.SetMatrixTransformToParent(slicer.util.vtkMatrixFromArray(otherToReferenceRas(linear)))
     node.SetAndObserveTransformNodeID(parentId)
+    if field is None:
+        _removeOldGrid(referenceNode, otherNode)
     return node
+
+
+def _removeOldGrid(referenceNode, otherNode) -> None:
+    """Remove what an earlier, deformable run on the same pair has left, unless it is used."""
+    scene = referenceNode.GetScene()
+    gridNode = _nodeOf(GRID_CLASS, referenceNode, otherNode)
+    if gridNode is None:
+        return
+    used = slicer.util.getNodesByClass("vtkMRMLTransformableNode", scene)
+    if all(node.GetParentTransformNode() is not gridNode for node in used):
+        scene.RemoveNode(gridNode)
 
 
 def _partsOf(transform: SimpleITK.Transform):
@@ -58,9 +72,9 @@ def _partsOf(transform: SimpleITK.Transform):
 def _nodeFor(className: str, name: str, referenceNode, otherNode):
     """The node of this class that an earlier run on the same pair has left, or a new one."""
     scene = referenceNode.GetScene()
-    for node in slicer.util.getNodesByClass(className, scene):
-        if sourcesOf(node) == (referenceNode, otherNode):
-            return node
+    found = _nodeOf(className, referenceNode, otherNode)
+    if found is not None:
+        return found
     unique = scene.GenerateUniqueName(
         name.format(other=otherNode.GetName(), reference=referenceNode.GetName())
     )
@@ -68,6 +82,14 @@ def _nodeFor(className: str, name: str, referenceNode, otherNode):
     node.SetNodeReferenceID("MedFusion.Reference", referenceNode.GetID())
     node.SetNodeReferenceID("MedFusion.Other", otherNode.GetID())
     return node
+
+
+def _nodeOf(className: str, referenceNode, otherNode):
+    """The node of this class that an earlier run on the same pair has left; None for none."""
+    for node in slicer.util.getNodesByClass(className, referenceNode.GetScene()):
+        if sourcesOf(node) == (referenceNode, otherNode):
+            return node
+    return None
 
 
 def otherToReferenceRas(transform: SimpleITK.Transform) -> np.ndarray:

@@ -1,10 +1,12 @@
-"""The map of what a fused volume hides, as a volume node that lies over it."""
+"""The maps of what a fused volume hides, and of what a finer grid invented, as volume nodes that
+lie over it."""
 
 from __future__ import annotations
 
 import slicer
 
 from MedFusionLib.hidden import HIDDEN_PERCENT
+from MedFusionLib.refining.invented import DRAWN
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
@@ -13,11 +15,16 @@ HIDDEN_ATTRIBUTE = "MedFusion.Hidden"
 """Marks a node as such a map: it is no image, and is never offered as an input."""
 HIDDEN_ROLE = "MedFusion.HiddenMap"
 """The fused node's reference to its map."""
+INVENTED_ROLE = "MedFusion.InventedMap"
+"""The fused node's reference to the map of what was not measured, on a finer grid."""
 COLOUR_NODE_ID = "vtkMRMLColorTableNodeWarm1"
+INVENTED_COLOUR_NODE_ID = "vtkMRMLColorTableNodeGreen"
+DRAWN_COLOUR_NODE_ID = "vtkMRMLColorTableNodeRainbow"
+"""Where the network drew: red is what it drew most, beyond the colours of what lies between."""
 
 
 def isHiddenMap(node) -> bool:
-    """Whether the node is a map of what a fused volume hides."""
+    """Whether the node is a map of what a fused volume hides or invents."""
     return node.GetAttribute(HIDDEN_ATTRIBUTE) is not None
 
 
@@ -27,32 +34,53 @@ def showHiddenMap(fusedNode, hidden: Volume):
     It lies on the fused node's grid under its parent transform. Seen is only what hides more than
     80 per cent; the rest is transparent.
     """
-    node = fusedNode.GetNodeReference(HIDDEN_ROLE)
-    if node is None:
-        name = _("{name} - what is hidden").format(name=fusedNode.GetName())
-        node = fusedNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-        node.SetAttribute(HIDDEN_ATTRIBUTE, fusedNode.GetID())
-        fusedNode.SetNodeReferenceID(HIDDEN_ROLE, node.GetID())
-    slicer.util.updateVolumeFromArray(node, hidden.voxels)
-    copyNodeGeometry(fusedNode, node)
-    node.SetAndObserveTransformNodeID(fusedNode.GetTransformNodeID())
-    _setDisplay(node)
+    name = _("{name} - what is hidden").format(name=fusedNode.GetName())
+    node = _mapOver(fusedNode, HIDDEN_ROLE, name, hidden)
+    _setDisplay(node, COLOUR_NODE_ID, HIDDEN_PERCENT + 1, 100)
     return node
 
 
-def forgetHiddenMap(fusedNode) -> None:
-    """Remove the map of a fused node whose voxels are others now."""
-    node = fusedNode.GetNodeReference(HIDDEN_ROLE)
-    if node is not None:
-        node.GetScene().RemoveNode(node)
+def showInventedMap(fusedNode, invented: Volume):
+    """Likewise the map of what lies between measured voxels, 1 to 100, and above that of what the
+    network drew; transparent on measured voxels."""
+    name = _("{name} - what is invented").format(name=fusedNode.GetName())
+    node = _mapOver(fusedNode, INVENTED_ROLE, name, invented)
+    isDrawn = bool((invented.voxels > DRAWN).any())
+    if isDrawn:
+        _setDisplay(node, DRAWN_COLOUR_NODE_ID, 1, 2 * DRAWN)
+    else:
+        _setDisplay(node, INVENTED_COLOUR_NODE_ID, 1, DRAWN)
+    return node
 
 
-def _setDisplay(node) -> None:
+def _mapOver(fusedNode, role: str, name: str, values: Volume):
+    """The fused node's map of this role with new values, made where there is none."""
+    node = fusedNode.GetNodeReference(role)
+    if node is None:
+        node = fusedNode.GetScene().AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
+        node.SetAttribute(HIDDEN_ATTRIBUTE, fusedNode.GetID())
+        fusedNode.SetNodeReferenceID(role, node.GetID())
+    slicer.util.updateVolumeFromArray(node, values.voxels)
+    copyNodeGeometry(fusedNode, node)
+    node.SetAndObserveTransformNodeID(fusedNode.GetTransformNodeID())
+    return node
+
+
+def forgetMaps(fusedNode) -> None:
+    """Remove the maps of a fused node whose voxels are others now."""
+    for role in (HIDDEN_ROLE, INVENTED_ROLE):
+        node = fusedNode.GetNodeReference(role)
+        if node is not None:
+            node.GetScene().RemoveNode(node)
+
+
+def _setDisplay(node, coloursId: str, lowest: float, highest: float) -> None:
+    """Colours from 0 to the highest value; what is below the lowest is transparent."""
     node.CreateDefaultDisplayNodes()
     display = node.GetDisplayNode()
-    display.SetAndObserveColorNodeID(COLOUR_NODE_ID)
+    display.SetAndObserveColorNodeID(coloursId)
     display.AutoWindowLevelOff()
-    display.SetWindowLevelMinMax(0, 100)
+    display.SetWindowLevelMinMax(0, highest)
     display.AutoThresholdOff()
-    display.SetThreshold(HIDDEN_PERCENT + 1, 100)
+    display.SetThreshold(lowest, highest)
     display.ApplyThresholdOn()

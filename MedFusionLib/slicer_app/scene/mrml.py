@@ -1,7 +1,8 @@
 """Volumes between a MRML scene and MedFusion: the user's nodes in, the fused node out.
 
 The user's nodes are only read: never hardened, resampled or renamed. The fused node lies on the
-reference's grid under the reference's parent transform, so that it moves with the patient.
+reference's grid, or a finer one over it, under the reference's parent transform, so that it moves
+with the patient.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from MedFusionLib.fusion import REGISTERED, for_each, fuse
 from MedFusionLib.slicer_app.pacing import BYTES_PER_STEP
 from MedFusionLib.slicer_app.scene.colour_legend import showLegend
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry, setNodeGeometry
-from MedFusionLib.slicer_app.scene.hidden_node import forgetHiddenMap
+from MedFusionLib.slicer_app.scene.hidden_node import forgetMaps
 from MedFusionLib.slicer_app.scene.node_checks import (
     classFor,
     namedNode,
@@ -158,16 +159,17 @@ def fusedNodeFromVolume(
 ):
     """Show a fused volume in the reference's scene: in ``outputNode``, or else in a new node.
 
-    The node gets the reference's geometry (bit for bit), parent transform and study, a fixed
-    window, a legend of its colours, the provenance of ``report`` and references to the nodes it was
-    made from; ``transformNode`` is the one that laid the other volume on the reference, by default
-    the other's parent. ``further`` are the volumes behind the other, each with its transform node
-    or None. An output that was fused from other nodes before gets a new name and is no
-    longer tied to the file it was saved to. ``image`` holds the voxels already, where
-    ``imageInSteps`` has made it. An updated node keeps its ID and tells its observers once. Raises
-    ``InputError``, with the scene untouched, when volume or output node do not fit.
+    The node gets the reference's geometry (bit for bit; of a finer grid its own steps), parent
+    transform and study, a fixed window, a legend of its colours, the provenance of ``report`` and
+    references to the nodes it was made from; ``transformNode`` is the one that laid the other
+    volume on the reference, by default the other's parent. ``further`` are the volumes behind the
+    other, each with its transform node or None. An output that was fused from other nodes before
+    gets a new name and is no longer tied to the file it was saved to. ``image`` holds the voxels
+    already, where ``imageInSteps`` has made it. An updated node keeps its ID and tells its
+    observers once. Raises ``InputError``, with the scene untouched, when volume or output node do
+    not fit.
     """
-    refuseOtherGrid(volume, referenceNode)
+    refuseOtherGrid(volume, report, referenceNode)
     furtherNodes = [node for node, _transformNode in further]
     sources = (referenceNode, otherNode, *furtherNodes)
     if outputNode is not None:
@@ -184,15 +186,21 @@ def fusedNodeFromVolume(
         # The window first: an image without a fixed one is searched through for a good one.
         showWholeRange(outputNode, volume)
         _setImage(outputNode, image or imageOf(volume.voxels))
-        copyNodeGeometry(referenceNode, outputNode)
+        _place(outputNode, volume, report, referenceNode)
         outputNode.SetAndObserveTransformNodeID(referenceNode.GetTransformNodeID())
         recordProvenance(outputNode, report, referenceNode, otherNode, transformNode, further)
         showLegend(outputNode, report)
     finally:
         outputNode.EndModify(wasModifying)
     placeUnderStudyOf(referenceNode, outputNode)
-    forgetHiddenMap(outputNode)
+    forgetMaps(outputNode)
     return outputNode
+
+
+def _place(outputNode, volume: Volume, report: Mapping[str, Any], referenceNode) -> None:
+    copyNodeGeometry(referenceNode, outputNode)
+    if report.get("grid"):
+        outputNode.SetSpacing(volume.spacing)
 
 
 def _newFusedNode(volume: Volume, report: Mapping[str, Any], sources: Sequence):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import slicer
 
@@ -183,11 +184,16 @@ def refuseOtherClass(outputNode, volume: Volume) -> None:
         raise InputError(sentence.format(name=outputNode.GetName()))
 
 
-def refuseOtherGrid(volume: Volume, referenceNode) -> None:
-    """Raises ``InputError`` when the reference no longer has the grid of the fused volume."""
+def refuseOtherGrid(volume: Volume, report: Mapping[str, Any], referenceNode) -> None:
+    """Raises ``InputError`` when the reference no longer has the grid of the fused volume, or the
+    one over which its finer grid lies."""
     shape = tuple(reversed(referenceNode.GetImageData().GetDimensions()))
-    geometry = (volume.spacing, volume.origin, tuple(volume.directions))
-    if volume.grid_shape != shape or geometry != nodeGeometry(referenceNode):
+    fusedShape, spacing = volume.grid_shape, volume.spacing
+    if report.get("grid"):
+        measured = report["reference"]
+        fusedShape, spacing = tuple(measured["shape"]), tuple(measured["spacing"])
+    geometry = (spacing, volume.origin, tuple(volume.directions))
+    if fusedShape != shape or geometry != nodeGeometry(referenceNode):
         raise InputError(
             _(
                 "The fused volume does not lie on the grid of '{name}'. The reference was changed "

@@ -37,6 +37,7 @@ _ATTRIBUTES = {
     "MedFusion.Version": "version",
     "MedFusion.WeightsSHA256": "weights_sha256",
     "MedFusion.Device": "device",
+    SYNTHETIC_ATTRIBUTE: METADATA,
 }
 _NOT_PARAMETERS = {*_ATTRIBUTES.values(), "seconds", "metrics"}
 _UNTRUE_AFTER_FUSION = ("DICOM.instanceUIDs", "DICOM.instanceNumbers")
@@ -87,11 +88,12 @@ def recordProvenance(
     """Write how and from what ``outputNode`` was fused, in place of what it said before.
 
     Attributes: ``MedFusion.Method``, ``.Version``, ``.WeightsSHA256`` (absent for a method without
-    weights), ``.Device``, ``.Parameters`` (the rest of the report as JSON), ``.Date`` (ISO 8601,
-    UTC). Node references: ``MedFusion.Reference``, ``MedFusion.Other``, ``MedFusion.Transform``
-    (``transformNode``, else the other's parent transform). Each of ``further``, a volume node and
-    the transform node that laid it (None: its parent), gets two references as well,
-    ``MedFusion.Further1`` and ``MedFusion.FurtherTransform1`` for the first.
+    weights), ``.Device``, ``.Synthetic`` (where a source was made up), ``.Parameters`` (the rest of
+    the report as JSON), ``.Date`` (ISO 8601, UTC). Node references: ``MedFusion.Reference``,
+    ``MedFusion.Other``, ``MedFusion.Transform`` (``transformNode``, else the other's parent
+    transform). Each of ``further``, a volume node and the transform node that laid it (None: its
+    parent), gets two references as well, ``MedFusion.Further1`` and ``MedFusion.FurtherTransform1``
+    for the first.
     """
     for attribute, key in _ATTRIBUTES.items():
         value = report.get(key)

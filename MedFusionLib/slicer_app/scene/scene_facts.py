@@ -15,7 +15,8 @@ from MedFusionLib.slicer_app.scene.geometry import nodeGeometry
 from MedFusionLib.slicer_app.scene.node_checks import refuseWhatIsNoImage
 from MedFusionLib.slicer_app.scene.provenance import dicomMetadata, syntheticMetadata
 from MedFusionLib.slicer_app.scene.transforms import TransformInSteps, transformInSteps
-from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
+from MedFusionLib.slicer_app.scene.volume_facts import GridFacts, VolumeFacts
+from MedFusionLib.slices.stack import nearest_axes
 from MedFusionLib.volumes.identity import IDENTITY_FIELDS
 from MedFusionLib.volumes.modality import with_modality
 from MedFusionLib.volumes.volume import Volume
@@ -49,7 +50,13 @@ def volumeFacts(volumeNode, modality: str | None) -> VolumeFacts | None:
         modalityReason=volume.metadata["modality_reason"],
         isColour=isColour(volumeNode),
         identity={key: volume.metadata[key] for key in WHOSE if key in volume.metadata},
+        grid=_gridFacts(volume),
     )
+
+
+def _gridFacts(volume: Volume) -> GridFacts:
+    left, posterior, superior = nearest_axes(volume.direction_matrix)
+    return GridFacts(volume.spacing, volume.grid_shape, (left, posterior, superior))
 
 
 def isColour(volumeNode) -> bool:

@@ -16,14 +16,15 @@ from MedFusionLib.errors import MedFusionError
 from MedFusionLib.slicer_app.running.fusion_job import FusionRequest
 from MedFusionLib.slicer_app.scene.colour_legend import showScale, uptakeColours
 from MedFusionLib.slicer_app.scene.mrml import GREY_COLOUR_NODE_ID, volumeSeenInNode
-from MedFusionLib.slicer_app.scene.provenance import TRANSFORM_ROLE, pairOf
+from MedFusionLib.slicer_app.scene.provenance import sourcesOf
 from MedFusionLib.slicer_app.scene.quality_nodes import reportOf
 from MedFusionLib.slicer_app.scene.scene_facts import isColour
 from MedFusionLib.slicer_app.translation import _
+from MedFusionLib.slicer_app.views.aligned_other import laidBy
 from MedFusionLib.slicer_app.views.volume_copies import VolumeCopy
 from MedFusionLib.slices.intensity import Window, choose_window
-from MedFusionLib.slices.legend import Legend, legend_of, scale_of
-from MedFusionLib.slices.painting import choose_colour_map
+from MedFusionLib.slices.legend import Legend, described_others, legend_of, scale_of
+from MedFusionLib.slices.painting import choose_colour_map, choose_colour_maps
 from MedFusionLib.volumes.volume import Volume
 
 SAMPLED_VOXELS = 200_000
@@ -55,23 +56,55 @@ class BlendedPair:
     looks: tuple[Look, Look]
 
 
-def pairOfRequest(request: FusionRequest) -> BlendedPair:
-    """The chosen volumes, looking as the fusion that is chosen would take them."""
-    nodes = (request.referenceNode, request.otherNode)
-    options = request.fuseOptions()
+def pairOfRequest(request: FusionRequest, number: int = 0) -> BlendedPair:
+    """The chosen volumes, looking as the fusion that is chosen would take them.
+
+    Of the volumes beside the reference it is the one of this number, the other volume being 0.
+    """
+    asOther = request if number == 0 else _withAsOther(request, number)
+    nodes = (asOther.referenceNode, asOther.otherNode)
+    options = asOther.fuseOptions()
     wanted = (options["window_reference"], options["window_other"])
     looks = [
         _look(node, modality, window, colour)
         for node, modality, window, colour in zip(
             nodes,
-            request.modalities,
+            asOther.modalities,
             wanted,
-            ("grey", options.get("colour", "auto")),
+            ("grey", _colours(request)[number]),
             strict=True,
         )
     ]
-    transformNode = request.transformNode or request.otherNode.GetParentTransformNode()
+    transformNode = asOther.transformNode or asOther.otherNode.GetParentTransformNode()
     return BlendedPair(*nodes, transformNode, (looks[0], looks[1]))
+
+
+def _withAsOther(request: FusionRequest, number: int) -> FusionRequest:
+    """A request with a further volume, counted from 1, in the place of the other one."""
+    one = request.further[number - 1]
+    return replace(
+        request,
+        otherNode=one.node,
+        transformNode=one.transformNode,
+        modalities=(request.modalities[0], one.modality),
+        windows=(request.windows[0], one.window),
+        further=(),
+    )
+
+
+def _colours(request: FusionRequest) -> list[str]:
+    """The colour of each volume beside the reference, two functional ones told apart."""
+    first = (request.otherNode, request.modalities[1], request.options.get("colour", "auto"))
+    shown = [first, *((one.node, one.modality, one.colour) for one in request.further)]
+    wanted = [colour for _node, _modality, colour in shown]
+    if not request.further:
+        return wanted
+    try:
+        volumes = [volumeSeenInNode(node, modality) for node, modality, _colour in shown]
+        return [one or "grey" for one in choose_colour_maps(volumes, wanted)]
+    except MedFusionError:
+        # What cannot be fused in these colours is looked at in grey.
+        return ["grey"] * len(shown)
 
 
 def _look(node, modality: str | None, wanted, colour: str) -> Look:
@@ -104,27 +137,31 @@ def _sampled(volume: Volume, wanted) -> Volume:
     return replace(volume, voxels=volume.voxels[::step, ::step, ::step])
 
 
-def pairOfFused(fusedNode) -> BlendedPair:
-    """The volumes that a fused one was made from, looking as its fusion has taken them."""
+def pairOfFused(fusedNode, number: int = 0) -> BlendedPair:
+    """The volumes that a fused one was made from, looking as its fusion has taken them.
+
+    Of those beside the reference it is the one of this number, the other volume being 0.
+    """
     report = reportOf(fusedNode)
-    reference, other = pairOf(fusedNode)
-    looks = (Look(_window(report, "reference")), _otherLook(report))
+    reference, *others = sourcesOf(fusedNode)
+    other = others[number]
+    shown = described_others(report)[number]
+    looks = (Look(_window(report["reference"])), _otherLook(shown))
     return BlendedPair(
         reference,
         other,
-        fusedNode.GetNodeReference(TRANSFORM_ROLE),
+        laidBy(fusedNode, other),
         (looks[0], Look(None) if isColour(other) else looks[1]),
     )
 
 
-def _window(report: Mapping[str, Any], role: str) -> tuple[float, float]:
-    window = report[role]["window"]
-    return window["low"], window["high"]
+def _window(shown: Mapping[str, Any]) -> tuple[float, float]:
+    return shown["window"]["low"], shown["window"]["high"]
 
 
-def _otherLook(report: Mapping[str, Any]) -> Look:
-    # A further volume's colours are not the other's.
-    return Look(_window(report, "other"), legend_of({**report, "further": ()}))
+def _otherLook(shown: Mapping[str, Any]) -> Look:
+    """By what a report says of one volume alone: another one's colours are not its own."""
+    return Look(_window(shown), legend_of({"other": shown, "colour": shown["colour"]}))
 
 
 class BlendLayers:

@@ -60,6 +60,17 @@ def _fillCompare(volumeNodes, onShown: Callable[[], None]) -> None:
     onShown()
 
 
+def compareWith(volumeNode) -> None:
+    """Show another volume between reference and fused one; the views stay where they are."""
+    sliceWidget = slicer.app.layoutManager().sliceWidget(_COMPARE_VIEWS[1])
+    if sliceWidget is not None:
+        compositeNode = sliceWidget.mrmlSliceCompositeNode()
+        # Linked views would all show what one is given.
+        compositeNode.SetLinkedControl(False)
+        compositeNode.SetBackgroundVolumeID(volumeNode.GetID())
+        compositeNode.SetLinkedControl(True)
+
+
 def _inTheNextTurn(function: Callable[[], None]) -> None:
     qt.QTimer.singleShot(0, function)
 

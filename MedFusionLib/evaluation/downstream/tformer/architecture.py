@@ -29,6 +29,9 @@ class Architecture:
     """Answers to each question that is asked of the pair."""
     dropped: float
     """Chance that the last block is left out in training; it rises from 0 at the first."""
+    metadata: int = 0
+    """Numbers that are known of a patient beside the images; none without that branch."""
+    metadata_heads: int = 8
 
     def widths(self) -> tuple[int, ...]:
         """Of the tokens after each stage, which the next one takes."""
@@ -53,11 +56,12 @@ PAPER = Architecture(
     features=128,
     classes=(5, 3, 2, 3, 3, 3, 3, 2),
     dropped=0.2,
+    metadata=20,
 )
 
 
-def compact(classes: int) -> Architecture:
-    """For two grey images and one question, on a CPU."""
+def compact(classes: int, metadata: int = 0) -> Architecture:
+    """For two grey images, perhaps with ``metadata`` numbers, and one question, on a CPU."""
     return Architecture(
         channels=1,
         side=64,
@@ -71,4 +75,6 @@ def compact(classes: int) -> Architecture:
         features=32,
         classes=(classes,),
         dropped=0.1,
+        metadata=metadata,
+        metadata_heads=4,
     )

@@ -1,7 +1,8 @@
 """TFormer: a class predicted from two images of one place. Zhang et al., Comput. Biol. Med., 2023.
 
 Both images pass one Swin transformer. After each of its stages the two streams see each other; what
-comes of that is carried along beside the backbone, whose own way it does not change.
+comes of that is carried along beside the backbone, whose own way it does not change. Metadata, if
+any, looks at both descriptions and takes the first one's place before the answers.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from torch.nn import functional
 
 from MedFusionLib.evaluation.downstream.tformer.architecture import STAGES, Architecture
 from MedFusionLib.evaluation.downstream.tformer.crossing import DualCrossing
+from MedFusionLib.evaluation.downstream.tformer.metadata import (
+    MetadataCrossing,
+    MetadataDescription,
+)
 from MedFusionLib.evaluation.downstream.tformer.windows import PatchMerging, WindowBlock
 from MedFusionLib.methods.blocks.patch_attention import PatchEmbedding
 
@@ -61,7 +66,10 @@ class Swin(nn.Module):
 
 
 class TFormer(nn.Module):
-    """Two images (N, C, side, side) become the logits of each question, (N, answers)."""
+    """Two images (N, C, side, side) become the logits of each question, (N, answers).
+
+    Metadata (N, numbers) joins them where ``sizes.metadata`` says how many numbers.
+    """
 
     def __init__(self, sizes: Architecture) -> None:
         super().__init__()
@@ -84,9 +92,16 @@ class TFormer(nn.Module):
         )
         self.descriptions = nn.ModuleList(nn.Linear(widths[-1], sizes.features) for _ in range(2))
         self.answers = nn.ModuleList(nn.Linear(2 * sizes.features, n) for n in sizes.classes)
+        if sizes.metadata:
+            features, both = sizes.features, 2 * sizes.features
+            self.metadata = MetadataDescription(sizes.metadata, features, features)
+            self.metadata_crossing = MetadataCrossing(features, both, sizes.metadata_heads)
 
-    def forward(self, first: Tensor, second: Tensor) -> list[Tensor]:
-        return self.answer(*reversed(self.describe(first, second)))
+    def forward(
+        self, first: Tensor, second: Tensor, metadata: Tensor | None = None
+    ) -> list[Tensor]:
+        one, another = self.describe(first, second)
+        return self.answer(another, one if metadata is None else self.join(metadata, one, another))
 
     def describe(self, first: Tensor, second: Tensor) -> list[Tensor]:
         """(N, features) of each image, which has seen the other."""
@@ -101,6 +116,10 @@ class TFormer(nn.Module):
             functional.relu(describe(stream.mean(dim=1)))
             for describe, stream in zip(self.descriptions, streams, strict=True)
         ]
+
+    def join(self, metadata: Tensor, first: Tensor, second: Tensor) -> Tensor:
+        """(N, features) of metadata (N, numbers) that has seen the descriptions of both images."""
+        return self.metadata_crossing(self.metadata(metadata), torch.cat([first, second], dim=1))
 
     def answer(self, one: Tensor, another: Tensor) -> list[Tensor]:
         """Logits of each question, of two descriptions (N, features)."""
