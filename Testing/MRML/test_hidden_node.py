@@ -143,6 +143,13 @@ def test_the_map_of_what_is_invented_is_transparent_on_measured_slices(thickNode
     np.testing.assert_array_equal(matrix(node), matrix(fused))
     shown = slicer.util.arrayFromVolume(node) >= node.GetDisplayNode().GetLowerThreshold()
     assert [bool(layer.all()) for layer in shown] == [index % 5 != 0 for index in range(18)]
+    colours = node.GetDisplayNode().GetColorNode()
+    table = [np.array(colours.GetLookupTable().GetTableValue(value)) for value in range(201)]
+    assert (table[100] > table[40])[1] and table[100][0] == 0, "green grows"
+    assert table[103][0] > 0.8 and table[200][1] == 0, "red where the network drew"
+    assert table[102] == pytest.approx(table[100]), "up to 2 % nothing counts as drawn"
+    again = showInventedMap(fused, result.refined.invented.volume)
+    assert again is node and again.GetDisplayNode().GetColorNode() is colours
     fuseNodes(*thickNodes, fused, method="average", device="cpu")
     assert not scene.IsNodePresent(node)
     assert fused.GetImageData().GetDimensions() == (44, 40, 8)

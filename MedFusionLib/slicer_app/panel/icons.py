@@ -19,6 +19,7 @@ SLICER_ICONS = {
     "resliceDriverCheckBox": "OrientationMarker",
     "slicesIn3DCheckBox": "SliceIntersections",
     "showHiddenButton": "Small/SlicerVisible",
+    "showInventedButton": "Small/SlicerVisible",
     "showTableButton": "LayoutFourUpTableView",
     "showPlotButton": "LayoutFourUpQuantitativeView",
     "saveReportButton": "Small/SlicerSave",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import slicer
 
 from MedFusionLib.hidden import HIDDEN_PERCENT
-from MedFusionLib.refining.invented import DRAWN
+from MedFusionLib.refining.invented import DRAWN, DRAWN_PERCENT
 from MedFusionLib.slicer_app.scene.geometry import copyNodeGeometry
 from MedFusionLib.slicer_app.translation import _
 from MedFusionLib.volumes.volume import Volume
@@ -18,9 +18,9 @@ HIDDEN_ROLE = "MedFusion.HiddenMap"
 INVENTED_ROLE = "MedFusion.InventedMap"
 """The fused node's reference to the map of what was not measured, on a finer grid."""
 COLOUR_NODE_ID = "vtkMRMLColorTableNodeWarm1"
-INVENTED_COLOUR_NODE_ID = "vtkMRMLColorTableNodeGreen"
-DRAWN_COLOUR_NODE_ID = "vtkMRMLColorTableNodeRainbow"
-"""Where the network drew: red is what it drew most, beyond the colours of what lies between."""
+BETWEEN_COLOUR, DRAWN_COLOUR = (0.0, 0.67, 0.35), (0.86, 0.0, 0.24)
+"""Midway between measured slices, and where the network drew, as in a report's pictures."""
+_COLOURS_ATTRIBUTE = "MedFusion.InventedColours"
 
 
 def isHiddenMap(node) -> bool:
@@ -41,16 +41,37 @@ def showHiddenMap(fusedNode, hidden: Volume):
 
 
 def showInventedMap(fusedNode, invented: Volume):
-    """Likewise the map of what lies between measured voxels, 1 to 100, and above that of what the
-    network drew; transparent on measured voxels."""
+    """Likewise the map of what was not measured (`refining.invented.Invented`).
+
+    Green is the brighter the farther a voxel lies from measured ones, red where the network drew
+    more than 2 per cent of the window; measured voxels are transparent.
+    """
     name = _("{name} - what is invented").format(name=fusedNode.GetName())
     node = _mapOver(fusedNode, INVENTED_ROLE, name, invented)
-    isDrawn = bool((invented.voxels > DRAWN).any())
-    if isDrawn:
-        _setDisplay(node, DRAWN_COLOUR_NODE_ID, 1, 2 * DRAWN)
-    else:
-        _setDisplay(node, INVENTED_COLOUR_NODE_ID, 1, DRAWN)
+    _setDisplay(node, _inventedColours(fusedNode.GetScene()).GetID(), 1, 2 * DRAWN)
+    # Between a green and a red voxel nothing is drawn less.
+    node.GetDisplayNode().InterpolateOff()
     return node
+
+
+def _inventedColours(scene):
+    """The colour node of such maps, one colour for each value, made once for each scene."""
+    for node in slicer.util.getNodesByClass("vtkMRMLColorTableNode", scene):
+        if node.GetAttribute(_COLOURS_ATTRIBUTE) is not None:
+            return node
+    node = slicer.vtkMRMLColorTableNode()
+    node.SetTypeToUser()
+    node.SetName("MedFusion invented")
+    node.SetAttribute(_COLOURS_ATTRIBUTE, "1")
+    node.SetAttribute("Category", "MedFusion")
+    node.SetNumberOfColors(2 * DRAWN + 1)
+    for value in range(2 * DRAWN + 1):
+        share = min(value, DRAWN) / DRAWN
+        isDrawn = value > DRAWN + DRAWN_PERCENT
+        colour = DRAWN_COLOUR if isDrawn else tuple(share * one for one in BETWEEN_COLOUR)
+        node.SetColor(value, *colour, 1.0)
+    node.GetLookupTable().SetTableRange(0, 2 * DRAWN)
+    return scene.AddNode(node)
 
 
 def _mapOver(fusedNode, role: str, name: str, values: Volume):
