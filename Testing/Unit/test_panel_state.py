@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from MedFusionLib.errors import InputError
+from MedFusionLib.fusion import fuse
 from MedFusionLib.methods import DEFAULT_METHOD, METHODS, PREVIEW_METHOD
 from MedFusionLib.registration.overlap import DIFFERENT_FRAMES, NO_OVERLAP, OTHER_GRID, SAME_GRID
 from MedFusionLib.slicer_app.choices import (
@@ -29,6 +32,7 @@ from MedFusionLib.slicer_app.panel.texts import (
     progressText,
 )
 from MedFusionLib.slicer_app.scene.volume_facts import VolumeFacts
+from MedFusionLib.volumes.volume import Volume
 
 MR = VolumeFacts("T1", "MR")
 PET = VolumeFacts("FDG", "PET")
@@ -303,6 +307,17 @@ def test_what_a_further_volume_lacks_disables_apply_by_its_place(third, words):
     assert words in shown.applyToolTip
     second = state(replace(CT_FIRST, further=(THIRD, replace(third, colour=Colour.GREY))))
     assert words.replace("Third", "Fourth") in second.applyToolTip
+
+
+def test_more_volumes_than_the_method_takes_disable_apply_as_fuse_refuses_them():
+    four = replace(CT_FIRST, further=(THIRD, replace(THIRD, facts=VolumeFacts("T1", "MR"))))
+    shown = panelState(four, Options(method="tfs-diff"), JobState())
+    with pytest.raises(InputError) as refused:
+        fuse([Volume(np.ones((1, 2, 2)), (1.0,) * 3, (0.0,) * 3)] * 4, method="tfs-diff")
+    assert (shown.applyEnabled, shown.applyToolTip) == (False, str(refused.value))
+    three = replace(four, further=(THIRD,))
+    assert panelState(three, Options(method="tfs-diff"), JobState()).applyEnabled
+    assert state(four).applyEnabled
 
 
 def test_a_further_volume_that_fits_is_fused_and_told():

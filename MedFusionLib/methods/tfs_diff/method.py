@@ -16,8 +16,6 @@ from MedFusionLib.methods.tfs_diff.architecture import SOURCES
 from MedFusionLib.methods.tfs_diff.network import TFSDiff
 from MedFusionLib.methods.tfs_diff.weight_file import METHOD, load_network
 
-STEPS = 20
-
 
 class TFSDiffMethod:
     """Fuses slices by drawing them from noise with a denoiser that sees all sources.
@@ -26,7 +24,7 @@ class TFSDiffMethod:
         network: the denoiser.
         weights_sha256: digest of its file.
         device: where it runs.
-        steps: of each drawing; at least 1.
+        steps: of each drawing; at least 1. None: as many as the network needs.
         seed: of the noise; not negative.
     """
 
@@ -37,11 +35,12 @@ class TFSDiffMethod:
         network: TFSDiff,
         weights_sha256: str,
         device: torch.device,
-        steps: int = STEPS,
+        steps: int | None = None,
         seed: int = 0,
     ) -> None:
         self.architecture = network.architecture
         total = self.architecture.n_timestep
+        steps = self.architecture.usual_steps if steps is None else steps
         if seed < 0 or not 1 <= steps <= total:
             raise ValueError(
                 f"TFS-Diff needs a seed of at least 0 and 1 to {total} steps, not seed {seed} and "
@@ -114,14 +113,14 @@ class TFSDiffMethod:
 
 
 def create(
-    device: torch.device, weights: str | Path | None = None, steps: int = STEPS, seed: int = 0
+    device: torch.device, weights: str | Path | None = None, steps: int | None = None, seed: int = 0
 ) -> TFSDiffMethod:
     """The method with its shipped weights, or with a file of training or ``import-weights``.
 
     Args:
         device: where the denoiser runs.
         weights: another weight file.
-        steps: of each drawing.
+        steps: of each drawing; 5 unless given, and 20 of a network that predicts noise.
         seed: of the noise; the same seed gives the same result.
 
     Raises:

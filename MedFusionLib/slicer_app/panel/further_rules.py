@@ -10,6 +10,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from MedFusionLib.errors import InputError
+from MedFusionLib.methods import METHODS, refuse_too_many
 from MedFusionLib.slicer_app.choices import AlignmentChoice, Colour
 from MedFusionLib.slicer_app.panel.facts import FurtherInput, Inputs, Options
 from MedFusionLib.slicer_app.panel.pair_rules import (
@@ -30,7 +31,19 @@ def whatFurtherLack(inputs: Inputs, options: Options) -> str | None:
         sentence = _whatItLacks(one, inputs, options)
         if sentence is not None:
             return _of(number, sentence)
-    return _whatColoursLack(inputs, options) if inputs.further else None
+    if not inputs.further:
+        return None
+    return _whatTheMethodLacks(inputs, options) or _whatColoursLack(inputs, options)
+
+
+def _whatTheMethodLacks(inputs: Inputs, options: Options) -> str | None:
+    """That the method takes fewer volumes, in the library's own words; None if it takes them."""
+    try:
+        if options.method in METHODS:
+            refuse_too_many(METHODS[options.method], 2 + len(inputs.further))
+    except InputError as error:
+        return str(error)
+    return None
 
 
 def _whatItLacks(one: FurtherInput, inputs: Inputs, options: Options) -> str | None:
