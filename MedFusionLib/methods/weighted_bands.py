@@ -109,9 +109,13 @@ class FoldedBands(WeightedBands):
 
     def weighed(self, maps: Tensor, bands: Sequence[Tensor], smoothest: Tensor) -> Tensor:
         fine_count = 4 * _fine(self.sources)
-        fine = F.pixel_shuffle(maps[:, :fine_count], 2)
+        fine = self.unfolded(maps[:, :fine_count])
         whole = torch.cat([fine, _enlarged(maps[:, fine_count:], 2)], dim=1)
         return super().weighed(whole, bands, smoothest)
+
+    def unfolded(self, fine: Tensor) -> Tensor:
+        """Maps of the two finest bands, (N, 4 C, H/2, W/2), at full size (N, C, H, W)."""
+        return F.pixel_shuffle(fine, 2)
 
 
 def start_maps(projection: nn.Conv2d, output: WeightedBands) -> None:

@@ -118,14 +118,14 @@ def test_an_untrained_network_of_two_and_of_three_shows_the_same_of_two_sources(
     assert torch.allclose(found, FoldedBands().uncut(two, reference, other), atol=1e-5)
 
 
-def test_the_finest_band_alone_can_be_strengthened_threefold() -> None:
+def test_the_finest_band_is_shown_at_most_as_it_stands_in_its_source() -> None:
     sources = torch.rand(1, 3, 32, 48, generator=torch.Generator().manual_seed(0))
     output = BandsOutput(finest_gain=3.0)
     maps = torch.full((1, output.channels, 16, 24), 100.0)
     maps[:, -1:] = -100.0
     found = (output.denoiser(lambda noisy, level: maps, sources)(sources, torch.ones(1, 1)) + 1) / 2
     bands, smoothest = split(sources)
-    expected = 3 * bands[0] + 1.5 * sum(bands[1:]) + smoothest
+    expected = bands[0] + 1.5 * sum(bands[1:]) + smoothest
     assert torch.allclose(found, expected.sum(1, keepdim=True), atol=1e-5)
 
 

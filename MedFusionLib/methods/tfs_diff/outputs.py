@@ -46,8 +46,9 @@ class NoiseOutput(nn.Module):
 class BandsOutput(FoldedBands):
     """Gains on the bands of three sources, and on the three smoothest images by their order.
 
-    Those on the finest band reach ``finest_gain``: sources of half the resolution still have some
-    detail there, which must be strengthened more than others to be seen again.
+    Those on the finest band are ``finest_gain`` times a share, so that sources of half the
+    resolution could be sharpened. What was learned is to strengthen the raster of a SPECT; so that
+    band is shown at most as it stands in its source.
     """
 
     sources = SOURCES
@@ -58,8 +59,12 @@ class BandsOutput(FoldedBands):
         super().__init__()
         self.finest_gain = finest_gain
         start = folded_start(SOURCES)
-        finest = math.log(1 / (finest_gain - 1))  # a gain of 1
-        self.start = (*[finest] * (4 * SOURCES), *start[4 * SOURCES :])
+        self.finest_limit = -math.log(finest_gain - 1)  # a gain of 1
+        self.start = (*[self.finest_limit] * (4 * SOURCES), *start[4 * SOURCES :])
+
+    def unfolded(self, fine: Tensor) -> Tensor:
+        finest, second = super().unfolded(fine).split(SOURCES, dim=1)
+        return torch.cat([finest.clamp(max=self.finest_limit), second], dim=1)
 
     def denoiser(self, maps: Maps, sources: Tensor) -> Denoiser:
         """What predicts the clean image in [-1, 1], as yet uncut; sources (N, 3, H, W)."""
