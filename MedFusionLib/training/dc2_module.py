@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from MedFusionLib.methods.dc2.network import DC2Fusion
 from MedFusionLib.training.balls import BallMaker
@@ -10,10 +10,6 @@ from MedFusionLib.training.legible_module import Batch, FuserLoss
 from MedFusionLib.training.logged import log_dev_score, logged_total
 from MedFusionLib.training.rates import ScheduledTraining
 from MedFusionLib.training.volume_augmentation import VolumeAugmentation
-
-GATHERING_SHARE = 0.4
-"""Share of a run in which batch norms gather statistics. Then these are held, and the network
-learns with what it fuses with: a single crop's own statistics are those of one kind of pair."""
 
 
 class SliceFuser:
@@ -53,10 +49,6 @@ class DC2Training(ScheduledTraining):
         self.augmentation = augmentation
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        gathers = self.global_step < GATHERING_SHARE * self.total_steps
-        for layer in self.network.modules():
-            if isinstance(layer, nn.BatchNorm3d):
-                layer.train(gathers)
         fuser, reference, other = self._in_slices(*self.augmentation(*batch))
         return logged_total(self, self.loss(fuser, reference, other))
 

@@ -11,13 +11,11 @@ import torch
 from monai.losses import SSIMLoss
 
 from MedFusionLib.errors import InputError
-from MedFusionLib.methods.dc2 import PRESETS, Architecture, DC2Fusion
+from MedFusionLib.methods.dc2 import PRESETS, Architecture
 from MedFusionLib.methods.dc2.weight_file import load_network
 from MedFusionLib.training.balls import BallMaker
 from MedFusionLib.training.dc2_losses import dissimilarity, slice_terms, volume_terms
-from MedFusionLib.training.dc2_module import DC2Training
 from MedFusionLib.training.dc2_run import train_dc2
-from MedFusionLib.training.legibility import ScoreLoss
 from MedFusionLib.training.lesions import transfers
 from MedFusionLib.training.rates import RATES
 from MedFusionLib.training.settings import DC2Settings, Hardware
@@ -134,30 +132,6 @@ def test_a_ball_that_white_cuts_away_does_not_count() -> None:
     shares = (lesions.profiles * there).sum((2, 3)).abs() / whole
     assert (shares[lesions.counted > 0] > 0.4 * 0.1).all()
     assert lesions.counted.sum() < (lesions.profiles.amax((2, 3)) > 0.3).sum()
-
-
-@pytest.mark.parametrize(("total_steps", "changed"), [(10, True), (0, False)])
-@pytest.mark.filterwarnings("ignore:You are trying to `self.log")
-def test_batch_norms_gather_statistics_at_first_and_hold_them_later(
-    total_steps: int, changed: bool
-) -> None:
-    """The first step of ten is an early one; where none are planned it comes late."""
-    torch.manual_seed(0)
-    network = DC2Fusion(
-        Architecture(
-            embedding=8, depths=(1, 1), heads=(1, 2), gate_reduction=4, output="weighted bands"
-        )
-    )
-    module = DC2Training(network, ScoreLoss(slice_terms), PLAIN, 1e-3, "cosine", total_steps)
-    module.train()
-    pair = volume(1, 1, 16, 32, 32), volume(1, 1, 16, 32, 32, seed=1)
-    norms = [layer for layer in network.modules() if isinstance(layer, torch.nn.BatchNorm3d)]
-    before = [layer.running_mean.clone() for layer in norms]
-    module.training_step(pair, 0)
-    after = [layer.running_mean for layer in norms]
-    assert [not torch.equal(*means) for means in zip(before, after, strict=True)] == [
-        changed
-    ] * len(norms)
 
 
 def write_pairs(folder: Path) -> DC2Settings:
