@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +12,7 @@ slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from MedFusionLib.errors import GeometryError, IdentityError, InputError  # noqa: E402
 from MedFusionLib.fusion import fuse  # noqa: E402
-from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.fusion_job import FusionJob, requestFor  # noqa: E402
-from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 from MedFusionLib.slicer_app.scene.dicom_sources import exportRequest  # noqa: E402
 from MedFusionLib.slicer_app.scene.mrml import fuseNodes, volumeFromNode  # noqa: E402
 from MedFusionLib.slicer_app.scene.provenance import (  # noqa: E402
@@ -28,18 +25,6 @@ from MedFusionLib.slicer_app.views import slice_preview  # noqa: E402
 
 NAMES = ("T1", "CT head", "SPECT", "FDG PET")
 SETTINGS = {"method": "average", "device": "cpu"}
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """One worker for all tests, as in Slicer; its folder must be gone in the end."""
-    folder = tmp_path_factory.mktemp("exchange")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(folder))
-        client = WorkerClient(SubprocessChild, workerCommand())
-        yield client
-        client.close()
-    assert list(folder.iterdir()) == []
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-
 import numpy as np
 import pytest
 import vtk
@@ -14,13 +12,11 @@ from MedFusionLib.errors import Cancelled, InputError  # noqa: E402
 from MedFusionLib.methods import METHODS, PREVIEW_METHOD  # noqa: E402
 from MedFusionLib.registration.overlap import NO_OVERLAP, OTHER_GRID, SAME_GRID  # noqa: E402
 from MedFusionLib.slicer_app.panel.statements import Shown, resultStatements  # noqa: E402
-from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.fusion_job import (  # noqa: E402
     FusionJob,
     FusionRequest,
     requestFor,
 )
-from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 from MedFusionLib.slicer_app.scene.found_transforms import (  # noqa: E402
     otherToReferenceRas,
     showRegistration,
@@ -33,18 +29,6 @@ from MedFusionLib.slicer_app.views import slice_preview  # noqa: E402
 from MedFusionLib.slicer_app.views.slice_preview import SlicePreview, viewedSlice  # noqa: E402
 from MedFusionLib.volumes.files import read_volume  # noqa: E402
 from MedFusionLib.volumes.volume import Volume  # noqa: E402
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    """One worker for all tests, as in Slicer; its folder must be gone in the end."""
-    folder = tmp_path_factory.mktemp("exchange")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(folder))
-        client = WorkerClient(SubprocessChild, workerCommand())
-        yield client
-        client.close()
-    assert list(folder.iterdir()) == []
 
 
 def smooth(seed: int) -> np.ndarray:

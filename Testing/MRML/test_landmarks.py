@@ -3,8 +3,6 @@ a registration makes of them through the real worker process."""
 
 from __future__ import annotations
 
-import tempfile
-
 import numpy as np
 import pytest
 import vtk
@@ -12,9 +10,7 @@ import vtk
 slicer = pytest.importorskip("slicer", reason="needs slicer-core")
 
 from MedFusionLib.errors import GeometryError, InputError  # noqa: E402
-from MedFusionLib.slicer_app.running.child_process import SubprocessChild  # noqa: E402
 from MedFusionLib.slicer_app.running.fusion_job import FusionJob, FusionRequest  # noqa: E402
-from MedFusionLib.slicer_app.running.worker_client import WorkerClient, workerCommand  # noqa: E402
 from MedFusionLib.slicer_app.scene.landmark_nodes import (  # noqa: E402
     COLOURS,
     addLandmarkList,
@@ -30,16 +26,6 @@ SPOTS = np.array([[0.0, 8.0, 1.0], [9.0, -4.0, 2.0], [-9.0, -5.0, 3.0], [1.0, 2.
 """Places in the head (mm); not on a line."""
 MISSED = ((1, 0, 0), (0, -1, 0), (0, 0, 1), (-1, 0, 0))
 """The way in which a hand misses each."""
-
-
-@pytest.fixture(scope="module")
-def client(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("exchange")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(tempfile, "tempdir", str(folder))
-        client = WorkerClient(SubprocessChild, workerCommand())
-        yield client
-        client.close()
 
 
 def rigid(translation, degrees: float) -> np.ndarray:
