@@ -23,7 +23,7 @@ BRIGHT = (0.8, 0.95)
 """Values of the brightest other volume between which its own fusion takes over: there is no room
 left to add to, and light that is taken away would turn bone grey."""
 _COARSE = 4
-"""Light is smoothed at a quarter of the size: as exact as its smoothness asks for."""
+"""Light is smoothed at a quarter of the size."""
 _LEAST_SHARE = 0.02
 """Where nearly all around is bright, the little that is not gives no light."""
 
@@ -96,20 +96,10 @@ def _common(changes: Tensor, bright: Tensor) -> Tensor:
     large, of what is not bright: bone would count as light that it gives to the brain beside it."""
     import torch
 
+    from MedFusionLib.methods.weighted_bands import coarsely_smoothed
+
     dim = 1 - bright
-    share = _smooth(dim).clamp(min=_LEAST_SHARE)
-    lights = torch.stack([_smooth(change.clamp(min=0) * dim) / share for change in changes])
+    share = coarsely_smoothed(dim, COMMON, _COARSE).clamp(min=_LEAST_SHARE)
+    added = (coarsely_smoothed(change.clamp(min=0) * dim, COMMON, _COARSE) for change in changes)
+    lights = torch.stack([light / share for light in added])
     return lights.sort(dim=0).values[:-1].sum(dim=0)
-
-
-def _smooth(images: Tensor) -> Tensor:
-    """By a Gaussian of :data:`COMMON` pixels."""
-    from torch.nn import functional as F
-
-    from MedFusionLib.methods.weighted_bands import gaussian
-
-    coarse = F.avg_pool2d(images, _COARSE, ceil_mode=True)
-    smooth = gaussian(coarse, COMMON / _COARSE)
-    height, width = images.shape[-2:]
-    enlarged = F.interpolate(smooth, scale_factor=_COARSE, mode="bilinear", align_corners=False)
-    return enlarged[..., :height, :width]

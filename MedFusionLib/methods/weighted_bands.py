@@ -77,7 +77,7 @@ class WeightedBands(nn.Module):
         detail_count = self.sources * BANDS
         details = (shares[:, :detail_count] * torch.cat(list(bands), dim=1)).sum(1, keepdim=True)
         base = self.base(shares[:, detail_count:-1], smoothest)
-        return base + HIGHEST_GAIN * details - _smooth_over_16_pixels(shares[:, -1:])
+        return base + HIGHEST_GAIN * details - coarsely_smoothed(shares[:, -1:], 16.0, 8)
 
     def base(self, shares: Tensor, smoothest: Tensor) -> Tensor:
         """The smoothest images (N, sources, H, W), weighted by the order of their brightness."""
@@ -150,8 +150,14 @@ def _smoothed(images: Tensor) -> list[Tensor]:
     return [one, two, *(_enlarged(maps, times) for maps, times in coarse)]
 
 
-def _smooth_over_16_pixels(maps: Tensor) -> Tensor:
-    return _enlarged(gaussian(F.avg_pool2d(maps, 8), 2.0), 8)
+def coarsely_smoothed(images: Tensor, sigma: float, times: int) -> Tensor:
+    """Gaussian of ``sigma`` pixels at so many times smaller a size, interpolated, of any size.
+
+    As exact as the smoothness asks for where ``sigma`` is at least twice ``times``.
+    """
+    height, width = images.shape[-2:]
+    smooth = gaussian(F.avg_pool2d(images, times, ceil_mode=True), sigma / times)
+    return _enlarged(smooth, times)[..., :height, :width]
 
 
 def _enlarged(images: Tensor, times: int) -> Tensor:
