@@ -49,8 +49,10 @@ def measure(setting: dict[str, Any]) -> dict[str, Any]:
 
     # As whenever a volume is fused.
     with freed_memory_kept():
-        times = _times(run, setting["repeats"], device)
+        run()
+        # Of one run: how much freed memory lies in pieces after many depends on the machine.
         peak_bytes = peak_beyond(start, device)
+        times = _times(run, setting["repeats"], device)
     return {
         **setting,
         "device": str(device),
